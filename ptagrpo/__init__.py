@@ -1,0 +1,1 @@
+"""PTA-GRPO: train language models to reason by planning first, on a CPU."""
