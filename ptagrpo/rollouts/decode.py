@@ -1,0 +1,153 @@
+"""One decode loop over many questions: what flat and tree rollouts share.
+
+Splits the questions by a memory budget, holds the KV cache of one part, draws continuations and builds records. It
+does not know what a plan is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import _core
+from ..parsing import parse_response
+from ..records import Group, Question, Response, Segment
+from .params import SamplingParams
+from .prompts import decode_response
+
+if TYPE_CHECKING:
+    from ..policy import Policy
+
+MEMORY_BUDGET = 2 << 30
+FINISH = ("length", "eos", "stop")
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One continuation: the handle of its KV segment, and the sampled segment itself (its parent is set later)."""
+
+    handle: int
+    token_ids: np.ndarray
+    logprobs: np.ndarray
+    sampling_logprobs: np.ndarray
+    entropies: np.ndarray
+    finish: str
+
+    def segment(self, parent: int) -> Segment:
+        """The record of this draw under segment `parent` of its group."""
+        return Segment(
+            parent, self.token_ids, self.logprobs, self.sampling_logprobs, self.entropies, self.finish
+        )
+
+
+class Decoder:
+    """The KV cache of one part of a rollout and the settings that all its draws share."""
+
+    def __init__(self, policy: Policy, params: SamplingParams):
+        self._cache = _core.Cache(policy.model)
+        self._params = params
+        self._eos = np.asarray(sorted(policy.tokenizer.eos_token_ids), np.int32)
+
+    def prefill(self, prompts: Sequence[np.ndarray]) -> np.ndarray:
+        """Store the prompts; return their handles."""
+        return self._cache.prefill(list(prompts), np.full(len(prompts), -1, np.int64))
+
+    def draw(
+        self,
+        parents: Sequence[int],
+        keys: Sequence[int],
+        limits: Sequence[int],
+        stops: _core.StopTable | None = None,
+    ) -> list[Draw]:
+        """Continue each parent by at most `limits[b]` tokens with the draws of `keys[b]`."""
+        if not len(parents):
+            return []
+        params = self._params
+        result = self._cache.sample(
+            np.asarray(parents, np.int64),
+            np.asarray(keys, np.uint64),
+            np.asarray(limits, np.int32),
+            temperature=params.temperature,
+            top_k=params.top_k,
+            top_p=params.top_p,
+            min_p=params.min_p,
+            eos=self._eos,
+            stops=stops,
+        )
+        cuts = np.cumsum(result["lengths"])[:-1]
+        fields = ("tokens", "logprobs", "sampling_logprobs", "entropies")
+        columns = [np.split(result[name], cuts) for name in fields]
+        return [
+            Draw(int(handle), tokens, logprobs, sampling, entropies, FINISH[finish])
+            for handle, tokens, logprobs, sampling, entropies, finish in zip(
+                result["handles"], *columns, result["finish"].tolist()
+            )
+        ]
+
+
+def split_by_memory(
+    policy: Policy, prompts: Sequence[np.ndarray], rows: int, tokens: int, budget: int
+) -> Iterator[range]:
+    """Cut the questions, in order, into parts whose KV cache and logits fit into `budget` bytes at worst.
+
+    Args:
+        rows: chains that decode side by side for one question.
+        tokens: sampled tokens stored for one question at most.
+        budget: bytes; a question that is too large alone is a part of its own.
+    """
+    config = policy.model.config
+    per_token = 2 * 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_dim"]
+    per_question = rows * 4 * config["vocab_size"] + tokens * per_token
+    start, used = 0, 0
+    for index, prompt in enumerate(prompts):
+        need = per_question + len(prompt) * per_token
+        if index > start and used + need > budget:
+            yield range(start, index)
+            start, used = index, 0
+        used += need
+    if len(prompts) > start:
+        yield range(start, len(prompts))
+
+
+def occurrences(questions: Sequence[Question]) -> list[tuple[int | str, ...]]:
+    """Key parts that name each question: its id, and a count where an id comes again in the same call.
+
+    Without the count, two rows with one id would get the same draws.
+    """
+    seen: dict[str, int] = {}
+    parts: list[tuple[int | str, ...]] = []
+    for question in questions:
+        count = seen.get(question.id, 0)
+        seen[question.id] = count + 1
+        parts.append((question.id, "again", count) if count else (question.id,))
+    return parts
+
+
+def prompt_segment(token_ids: np.ndarray) -> Segment:
+    """The root segment of a group."""
+    nothing = np.zeros(0, np.float32)
+    return Segment(-1, token_ids, nothing, nothing, nothing, "prompt")
+
+
+def add_response(policy: Policy, group: Group, path: tuple[int, ...], plan_index: int, cot_index: int) -> None:
+    """Append the response that runs through the segments of `path`."""
+    segments = [group.segments[index] for index in path]
+    token_ids = np.concatenate([segment.token_ids for segment in segments])
+    text = decode_response(policy, token_ids)
+    parsed = parse_response(text)
+    finish = segments[-1].finish
+    group.responses.append(
+        Response(
+            path=path,
+            plan_index=plan_index,
+            cot_index=cot_index,
+            text=text,
+            plan=parsed.plan,
+            answer=parsed.answer,
+            finish="length" if finish == "stop" else finish,
+            length=len(token_ids),
+        )
+    )

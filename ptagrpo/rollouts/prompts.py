@@ -1,0 +1,41 @@
+"""From a question to prompt tokens, and from tokens back to text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import DataError
+from ..records import Question
+
+if TYPE_CHECKING:
+    from ..policy import Policy
+
+
+def encode_prompt(policy: Policy, question: Question) -> np.ndarray:
+    """Token ids of the question's prompt, int32[P], P >= 1.
+
+    Chat messages go through the tokenizer's chat template with the opening of the assistant's turn; plain text is
+    encoded as it is, nothing added.
+
+    Raises:
+        DataError: the prompt has no tokens, or one outside the model's vocabulary.
+    """
+    prompt = question.prompt
+    if not isinstance(prompt, str):
+        prompt = policy.tokenizer.apply_chat_template(prompt, add_generation_prompt=True)
+    ids = np.asarray(policy.tokenizer.encode(prompt), np.int32)
+    if ids.size == 0:
+        raise DataError(f"question {question.id!r}: its prompt has no tokens; nothing can be sampled after it")
+    return ids
+
+
+def decode_response(policy: Policy, token_ids: Sequence[int]) -> str:
+    """Text of a response: special tokens and the end-of-sequence token removed, everything else kept."""
+    ends = set(policy.tokenizer.eos_token_ids)
+    ids = [int(token) for token in token_ids]
+    while ids and ids[-1] in ends:
+        ids.pop()
+    return policy.tokenizer.decode(ids, skip_special_tokens=True)
