@@ -1,0 +1,11 @@
+/* PTA_CLONES before a function compiles it for several instruction sets; the loader picks one for this CPU. */
+#ifndef PTA_CORE_TARGET_H
+#define PTA_CORE_TARGET_H
+
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(PTA_NO_CLONES)
+#define PTA_CLONES __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
+#else
+#define PTA_CLONES
+#endif
+
+#endif

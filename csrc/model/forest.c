@@ -1,0 +1,89 @@
+#include "forest.h"
+
+#include <string.h>
+
+#include "../core/memory.h"
+
+void pta_forest_free(pta_forest *f) {
+    if (!f) return;
+    pta_free(f->tokens);
+    pta_free(f->offsets);
+    pta_free(f->parent);
+    pta_free(f->segment);
+    pta_free(f->position);
+    pta_free(f->until);
+    pta_free(f);
+}
+
+static pta_code validate(const int32_t *offsets, const int32_t *parent, int64_t T, int64_t S, pta_error *err) {
+    if (T < 1 || T > INT32_MAX - 1) return pta_fail(err, PTA_E_VALUE, "forest: %lld tokens, need 1 to 2^31-2", (long long)T);
+    if (S < 1) return pta_fail(err, PTA_E_VALUE, "forest: no segments");
+    if (offsets[0] != 0) return pta_fail(err, PTA_E_VALUE, "offsets[0] is %d, must be 0", offsets[0]);
+    if (offsets[S] != T)
+        return pta_fail(err, PTA_E_VALUE, "offsets[%lld] is %d, must be the number of tokens, %lld", (long long)S,
+                        offsets[S], (long long)T);
+    for (int64_t s = 0; s < S; s++) {
+        if (offsets[s + 1] < offsets[s])
+            return pta_fail(err, PTA_E_VALUE, "offsets decrease at segment %lld: %d to %d", (long long)s, offsets[s],
+                            offsets[s + 1]);
+        if (parent[s] < -1 || parent[s] >= s)
+            return pta_fail(err, PTA_E_VALUE, "parent[%lld] is %d, must be -1 or an earlier segment", (long long)s,
+                            parent[s]);
+        /* Depth-first order: the parent is the segment before, or one of that segment's ancestors, or none. */
+        if (parent[s] >= 0) {
+            int64_t a = s - 1;
+            while (a > parent[s]) a = parent[a];
+            if (a != parent[s])
+                return pta_fail(err, PTA_E_VALUE,
+                                "segments are not in depth-first order: parent[%lld] is %d, but segment %lld does not "
+                                "descend from it",
+                                (long long)s, parent[s], (long long)(s - 1));
+        }
+    }
+    return PTA_OK;
+}
+
+static void derive(pta_forest *f) {
+    for (int32_t s = f->S - 1; s >= 0; s--) {
+        if (f->until[s] < f->offsets[s + 1]) f->until[s] = f->offsets[s + 1];
+        int32_t p = f->parent[s];
+        if (p >= 0 && f->until[p] < f->until[s]) f->until[p] = f->until[s];
+    }
+    for (int32_t s = 0; s < f->S; s++) {
+        int32_t base = 0; /* position of the segment's first token: every ancestor's length */
+        for (int32_t a = f->parent[s]; a >= 0; a = f->parent[a]) base += f->offsets[a + 1] - f->offsets[a];
+        for (int32_t t = f->offsets[s]; t < f->offsets[s + 1]; t++) {
+            f->segment[t] = s;
+            f->position[t] = base + t - f->offsets[s];
+        }
+        int32_t last = base + f->offsets[s + 1] - f->offsets[s];
+        if (last > f->max_position) f->max_position = last;
+    }
+}
+
+pta_code pta_forest_create(pta_forest **out, const int32_t *tokens, int64_t num_tokens, const int32_t *offsets,
+                           const int32_t *parent, int64_t num_segments, pta_error *err) {
+    pta_code code = validate(offsets, parent, num_tokens, num_segments, err);
+    if (code) return code;
+    size_t T = (size_t)num_tokens, S = (size_t)num_segments;
+    pta_forest *f = pta_alloc(1, sizeof *f);
+    if (f) {
+        f->T = (int32_t)T, f->S = (int32_t)S;
+        f->tokens = pta_alloc_uninit(num_tokens, sizeof(int32_t));
+        f->offsets = pta_alloc_uninit(num_segments + 1, sizeof(int32_t));
+        f->parent = pta_alloc_uninit(num_segments, sizeof(int32_t));
+        f->segment = pta_alloc_uninit(num_tokens, sizeof(int32_t));
+        f->position = pta_alloc_uninit(num_tokens, sizeof(int32_t));
+        f->until = pta_alloc(num_segments, sizeof(int32_t));
+    }
+    if (!f || !f->tokens || !f->offsets || !f->parent || !f->segment || !f->position || !f->until) {
+        pta_forest_free(f);
+        return pta_fail(err, PTA_E_MEMORY, "forest: no memory for %lld tokens", (long long)num_tokens);
+    }
+    memcpy(f->tokens, tokens, T * sizeof(int32_t));
+    memcpy(f->offsets, offsets, (S + 1) * sizeof(int32_t));
+    memcpy(f->parent, parent, S * sizeof(int32_t));
+    derive(f);
+    *out = f;
+    return PTA_OK;
+}

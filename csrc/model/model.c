@@ -1,0 +1,175 @@
+/* The model's table of parameters and its memory. The table is written once, in `describe`, and everything else (the
+ * arena's layout, the pointers of a layer, names seen from Python, decay) follows from it. */
+#include "model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tape.h"
+
+enum { PAD = 16 }; /* a group of tensors starts on a 64-byte line */
+
+/* Add one tensor at the arena's end. `join`: directly behind the one before, so that both are one matrix. */
+static void add(pta_model *m, const char *name, int64_t rows, int64_t cols, bool join) {
+    if (!join) m->num_floats = (m->num_floats + PAD - 1) / PAD * PAD;
+    pta_param *p = &m->params[m->num_params++];
+    snprintf(p->name, sizeof p->name, "%s", name);
+    p->offset = m->num_floats;
+    p->rows = rows;
+    p->cols = cols;
+    p->decay = cols > 0;
+    int64_t size = rows * (cols ? cols : 1);
+    m->num_floats += size;
+    m->num_elements += size;
+}
+
+static void add_layer(pta_model *m, int64_t layer, const char *suffix, int64_t rows, int64_t cols, bool join) {
+    char name[sizeof m->params->name];
+    snprintf(name, sizeof name, "model.layers.%lld.%s", (long long)layer, suffix);
+    add(m, name, rows, cols, join);
+}
+
+static void describe(pta_model *m) {
+    const pta_config *c = &m->config;
+    int64_t q = c->H * c->D, kv = c->K * c->D;
+    add(m, "model.embed_tokens.weight", c->V, c->C, false);
+    for (int64_t l = 0; l < c->L; l++) {
+        add_layer(m, l, "input_layernorm.weight", c->C, 0, false);
+        add_layer(m, l, "self_attn.q_proj.weight", q, c->C, false);
+        add_layer(m, l, "self_attn.k_proj.weight", kv, c->C, true);
+        add_layer(m, l, "self_attn.v_proj.weight", kv, c->C, true);
+        if (c->qkv_bias) {
+            add_layer(m, l, "self_attn.q_proj.bias", q, 0, false);
+            add_layer(m, l, "self_attn.k_proj.bias", kv, 0, true);
+            add_layer(m, l, "self_attn.v_proj.bias", kv, 0, true);
+        }
+        if (c->qk_norm) {
+            add_layer(m, l, "self_attn.q_norm.weight", c->D, 0, false);
+            add_layer(m, l, "self_attn.k_norm.weight", c->D, 0, false);
+        }
+        add_layer(m, l, "self_attn.o_proj.weight", c->C, q, false);
+        add_layer(m, l, "post_attention_layernorm.weight", c->C, 0, false);
+        add_layer(m, l, "mlp.gate_proj.weight", c->F, c->C, false);
+        add_layer(m, l, "mlp.up_proj.weight", c->F, c->C, true);
+        add_layer(m, l, "mlp.down_proj.weight", c->C, c->F, false);
+    }
+    add(m, "model.norm.weight", c->C, 0, false);
+    if (!c->tied) add(m, "lm_head.weight", c->V, c->C, false);
+}
+
+/* Allocate an arena and set its pointers by walking the table in the order of `describe`. */
+static pta_code make_tensors(pta_tensors *t, const pta_model *m, pta_error *err) {
+    const pta_config *c = &m->config;
+    float *arena = pta_alloc(m->num_floats, sizeof(float));
+    pta_layer *layers = pta_alloc(c->L, sizeof(pta_layer));
+    if (!arena || !layers) {
+        pta_free(arena);
+        pta_free(layers);
+        return pta_fail(err, PTA_E_MEMORY, "no memory for %.2f GiB of parameters", (double)m->num_floats * 4 / (1 << 30));
+    }
+    const pta_param *p = m->params;
+    t->arena = arena;
+    t->layers = layers;
+    t->embed = arena + (p++)->offset;
+    for (int64_t l = 0; l < c->L; l++) {
+        pta_layer *y = &layers[l];
+        y->input_norm = arena + (p++)->offset;
+        y->qkv = arena + p->offset, p += 3;
+        if (c->qkv_bias) y->qkv_bias = arena + p->offset, p += 3;
+        if (c->qk_norm) y->q_norm = arena + (p++)->offset, y->k_norm = arena + (p++)->offset;
+        y->o = arena + (p++)->offset;
+        y->post_norm = arena + (p++)->offset;
+        y->gate_up = arena + p->offset, p += 2;
+        y->down = arena + (p++)->offset;
+    }
+    t->norm = arena + (p++)->offset;
+    t->head = c->tied ? t->embed : arena + p->offset;
+    return PTA_OK;
+}
+
+static pta_code check_config(const pta_config *c, pta_error *err) {
+    const struct {
+        const char *name;
+        int64_t value, limit;
+    } sizes[] = {{"vocab_size", c->V, 1 << 24},          {"hidden_size", c->C, 1 << 20},
+                 {"intermediate_size", c->F, 1 << 22},   {"num_hidden_layers", c->L, 4096},
+                 {"num_attention_heads", c->H, 1 << 16}, {"num_key_value_heads", c->K, 1 << 16},
+                 {"head_dim", c->D, 1 << 14}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i].value < 1 || sizes[i].value > sizes[i].limit)
+            return pta_fail(err, PTA_E_VALUE, "%s is %lld, must be 1 to %lld", sizes[i].name, (long long)sizes[i].value,
+                            (long long)sizes[i].limit);
+    if (c->H % c->K)
+        return pta_fail(err, PTA_E_VALUE, "num_attention_heads (%lld) must be a multiple of num_key_value_heads (%lld)",
+                        (long long)c->H, (long long)c->K);
+    if (c->D % 2) return pta_fail(err, PTA_E_VALUE, "head_dim is %lld, must be even", (long long)c->D);
+    if (!(c->eps > 0.0f) || !isfinite(c->eps))
+        return pta_fail(err, PTA_E_VALUE, "rms_norm_eps is %g, must be positive and finite", (double)c->eps);
+    for (int64_t i = 0; i < c->D / 2; i++)
+        if (!isfinite(c->inv_freq[i])) return pta_fail(err, PTA_E_VALUE, "inv_freq[%lld] is not finite", (long long)i);
+    return PTA_OK;
+}
+
+pta_code pta_model_create(pta_model **out, const pta_config *config, pta_error *err) {
+    pta_code code = check_config(config, err);
+    if (code) return code;
+    pta_model *m = pta_alloc(1, sizeof *m);
+    if (!m) return pta_fail(err, PTA_E_MEMORY, "no memory for a model");
+    m->config = *config;
+    m->config.inv_freq = pta_alloc_uninit(config->D / 2, sizeof(double));
+    m->params = pta_alloc(3 + 14 * config->L, sizeof(pta_param));
+    if (!m->config.inv_freq || !m->params) {
+        pta_model_free(m);
+        return pta_fail(err, PTA_E_MEMORY, "no memory for a model's table of parameters");
+    }
+    memcpy(m->config.inv_freq, config->inv_freq, (size_t)(config->D / 2) * sizeof(double));
+    describe(m);
+    code = make_tensors(&m->weights, m, err);
+    if (code) {
+        pta_model_free(m);
+        return code;
+    }
+    *out = m;
+    return PTA_OK;
+}
+
+void pta_model_free(pta_model *m) {
+    if (!m) return;
+    pta_tape_free(m->tape);
+    pta_free(m->weights.arena);
+    pta_free(m->weights.layers);
+    pta_free(m->grads.arena);
+    pta_free(m->grads.layers);
+    pta_free(m->rope);
+    pta_free(m->config.inv_freq);
+    pta_free(m->params);
+    pta_free(m);
+}
+
+pta_code pta_model_need_grads(pta_model *m, pta_error *err) {
+    return m->grads.arena ? PTA_OK : make_tensors(&m->grads, m, err);
+}
+
+pta_code pta_model_need_rope(pta_model *m, int64_t count, pta_error *err) {
+    if (count <= m->rope_capacity) return PTA_OK;
+    int64_t D = m->config.D, capacity = m->rope_capacity ? m->rope_capacity : 256;
+    while (capacity < count) capacity *= 2;
+    float *rope = pta_alloc_uninit(capacity * D, sizeof(float));
+    if (!rope) return pta_fail(err, PTA_E_MEMORY, "no memory for rotary angles of %lld positions", (long long)capacity);
+    for (int64_t t = 0; t < capacity; t++)
+        for (int64_t i = 0; i < D / 2; i++) {
+            double angle = (double)t * m->config.inv_freq[i];
+            rope[t * D + i] = (float)cos(angle);
+            rope[t * D + D / 2 + i] = (float)sin(angle);
+        }
+    pta_free(m->rope);
+    m->rope = rope;
+    m->rope_capacity = capacity;
+    return PTA_OK;
+}
+
+void pta_model_drop_tape(pta_model *m) {
+    pta_tape_free(m->tape);
+    m->tape = NULL;
+}

@@ -1,0 +1,96 @@
+/* A decoder: its configuration, its table of parameters, its weights and gradients, and its tape.
+ *
+ * Size letters: T tokens, C hidden, H query heads, K key/value heads, D head size, F MLP size, V vocabulary, L layers.
+ */
+#ifndef PTA_MODEL_MODEL_H
+#define PTA_MODEL_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../core/memory.h"
+#include "../core/status.h"
+#include "forest.h"
+
+typedef struct {
+    int64_t V, C, F, L, H, K, D;
+    float eps;
+    bool tied;      /* the head is the embedding table */
+    bool qkv_bias;  /* q, k, v projections have a bias */
+    bool qk_norm;   /* RMSNorm over each query and key head before the rotation */
+    double *inv_freq; /* [D/2] rotary frequencies; owned by the model after pta_model_create */
+} pta_config;
+
+/* One named tensor of the arena. cols == 0: a vector. `decay`: weight decay applies (matrices). */
+typedef struct {
+    char name[80];
+    int64_t offset;     /* floats from the start of the arena */
+    int64_t rows, cols; /* shape [rows, cols] or [rows] */
+    bool decay;
+} pta_param;
+
+/* Where a layer's tensors lie. q, k, v are adjacent (one matrix qkv[(H+2K)·D, C], one bias), and so are gate and up. */
+typedef struct {
+    float *input_norm;  /* [C] */
+    float *qkv;         /* [(H+2K)·D, C] */
+    float *qkv_bias;    /* [(H+2K)·D] or NULL */
+    float *q_norm, *k_norm; /* [D] or NULL */
+    float *o;           /* [C, H·D] */
+    float *post_norm;   /* [C] */
+    float *gate_up;     /* [2F, C] */
+    float *down;        /* [C, F] */
+} pta_layer;
+
+/* Weights, or gradients, as pointers into one arena of the same layout. */
+typedef struct {
+    float *arena;       /* [num_floats], padding between groups included (always zero) */
+    float *embed;       /* [V, C] */
+    pta_layer *layers;  /* [L] */
+    float *norm;        /* [C] */
+    float *head;        /* [V, C]; == embed when tied */
+} pta_tensors;
+
+typedef struct pta_tape pta_tape;
+
+typedef struct {
+    pta_config config;
+    int64_t num_params;     /* entries of params */
+    pta_param *params;
+    int64_t num_floats;     /* arena length with padding */
+    int64_t num_elements;   /* trainable numbers without padding */
+    pta_tensors weights;
+    pta_tensors grads;      /* grads.arena == NULL until pta_model_need_grads */
+    float *rope;            /* [rope_capacity, 2, D/2] cos then sin of each position */
+    int64_t rope_capacity;
+    pta_tape *tape;         /* NULL: nothing recorded */
+    uint64_t version;       /* increases with every change of the weights that goes through the core */
+} pta_model;
+
+/* Allocate a model of zero weights. Takes a copy of config->inv_freq. */
+pta_code pta_model_create(pta_model **out, const pta_config *config, pta_error *err);
+void pta_model_free(pta_model *m);
+/* Allocate zeroed gradients if there are none. */
+pta_code pta_model_need_grads(pta_model *m, pta_error *err);
+/* Make m->rope cover positions [0, count). */
+pta_code pta_model_need_rope(pta_model *m, int64_t count, pta_error *err);
+static inline int64_t pta_qkv_width(const pta_config *c) { return (c->H + 2 * c->K) * c->D; }
+
+/* Log-probabilities of targets.
+ *   logprobs[n], entropies[n] [N]: log softmax(logits[source[n]] / temperature)[target[n]], and the entropy (nats)
+ *   of that distribution.
+ * keep: record the tape that pta_model_backward consumes (the forest must outlive it). Logits are formed in chunks
+ * of rows and never stored. PTA_E_VALUE: token, source or target out of range; PTA_E_NONFINITE: a log-probability is
+ * NaN. After a failure there is no tape and the outputs are undefined. */
+pta_code pta_model_forward(pta_model *m, const pta_forest *f, const int32_t *source, const int32_t *target, int64_t n,
+                           float temperature, bool keep, float *logprobs, float *entropies, pta_error *err);
+
+/* Add to the gradients: the derivative of  Σ dlogprobs·logprobs + Σ dentropies·entropies. dentropies may be NULL.
+ * Consumes the tape. Interrupted or out of memory: the gradients are undefined (callers zero them and start over). */
+pta_code pta_model_backward(pta_model *m, const float *dlogprobs, const float *dentropies, pta_error *err);
+void pta_model_drop_tape(pta_model *m);
+
+/* logits[r, :] of rows[r]; logits is [R, V]. */
+pta_code pta_model_logits(pta_model *m, const pta_forest *f, const int32_t *rows, int64_t R, float *logits,
+                          pta_error *err);
+
+#endif
