@@ -8,4 +8,12 @@
 #define PTA_CLONES
 #endif
 
+/* For helpers of cloned functions: a plain `inline` is not inlined into a clone for another architecture (gcc then
+ * calls one scalar copy, and the loop around it is not vectorised). */
+#if defined(__GNUC__)
+#define PTA_INLINE static inline __attribute__((always_inline))
+#else
+#define PTA_INLINE static inline
+#endif
+
 #endif

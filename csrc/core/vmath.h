@@ -5,12 +5,14 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "target.h"
+
 /* Sums over rows (gradients of norms and biases) are formed in this many blocks of rows and then added up in block
  * order, so that they do not depend on the thread count. Scratch for them counts PTA_ROW_BLOCKS · width floats. */
 enum { PTA_ROW_BLOCKS = 32 };
 
 /* e^x, relative error below 2e-7 for x in [-87.3, 88]; 0 below, the largest float's neighbourhood above; NaN stays. */
-static inline float pta_expf(float x) {
+PTA_INLINE float pta_expf(float x) {
     float clamped = x > 88.0f ? 88.0f : x;
     clamped = clamped < -87.3f ? -87.3f : clamped;
     const float magic = 12582912.0f; /* 1.5 · 2^23: adding it rounds to an integer */

@@ -11,7 +11,7 @@
 #include "ops.h"
 #include "reduce.h"
 
-static inline void rotate(float *restrict x, const float *restrict cosine, const float *restrict sine, float direction,
+PTA_INLINE void rotate(float *restrict x, const float *restrict cosine, const float *restrict sine, float direction,
                           int64_t half) {
 #pragma omp simd
     for (int64_t i = 0; i < half; i++) {
