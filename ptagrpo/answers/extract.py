@@ -1,0 +1,133 @@
+r"""Find the final answer that a response states. Nothing is computed or guessed: no statement, no answer.
+
+The rules, first match wins (`docs/grading.md` gives the reasons):
+
+1. a `\boxed{...}` inside or after the last `<answer>` tag; the last one with balanced braces and content;
+2. the text of the last closed `<answer>...</answer>` pair;
+3. the last balanced `\boxed{...}` (or `\fbox{...}`, or `\boxed 5` as older MATH solutions write) anywhere;
+4. the last `#### N` line (GSM8K);
+5. the last "answer is ..." / "answer: ..." that is followed at once by mathematics in dollars or `\(...\)`, a
+   number, or a single choice letter.
+"""
+
+from __future__ import annotations
+
+import re
+
+KINDS = ("math", "exact")
+
+_BOX = re.compile(r"\\f?boxed\b|\\fbox\b")
+_BARE = re.compile(r"\s*([-+]?[0-9][0-9.,/]*|\\pi|[A-Za-z])(?![A-Za-z0-9])")
+_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
+_HASHES = re.compile(r"^\s*####[ \t]*(\S[^\n]*?)\s*$", re.MULTILINE)
+_STATED = re.compile(
+    r"\banswer(?:\s+is|\s*:)\s*(?:\*\*|:)?\s*"
+    r"(?:\$\$?(?P<dollar>[^$\n]+)\$"
+    r"|\\\((?P<paren>.+?)\\\)"
+    r"|\\\[(?P<bracket>.+?)\\\]"
+    r"|(?P<number>[-+]?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?%?)(?![\w^/*+=]|\.\d|\s*[-+*/^=]\s*[\w\\(])"
+    r"|\(?(?P<letter>[A-J])\)?(?=[\s.,*)]|$))",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def balanced_group(text: str, start: int) -> int:
+    r"""Return the index after the `}` that closes the `{` at `text[start]`, or -1 when it never closes.
+
+    `\{` and `\}` are characters, not groups.
+
+    >>> balanced_group(r"{a{b}\}c} d", 0)
+    9
+    """
+    depth = 0
+    position = start
+    while position < len(text):
+        character = text[position]
+        if character == "\\":
+            position += 2
+            continue
+        if character == "{":
+            depth += 1
+        elif character == "}":
+            depth -= 1
+            if depth == 0:
+                return position + 1
+        position += 1
+    return -1
+
+
+def last_boxed(text: str) -> str | None:
+    r"""Content of the last box with balanced braces and something in it, or None. A box in a box gives the inner one.
+
+    >>> last_boxed(r"so \boxed{\frac{1}{2}} and then \boxed{unfinished")
+    '\\frac{1}{2}'
+    """
+    for match in reversed(list(_BOX.finditer(text))):
+        position = match.end()
+        while position < len(text) and text[position] in " \t\n":
+            position += 1
+        if position < len(text) and text[position] == "{":
+            end = balanced_group(text, position)
+            content = text[position + 1 : end - 1].strip() if end > 0 else ""
+        else:
+            bare = _BARE.match(text, match.end())
+            content = bare.group(1).rstrip(".,/") if bare else ""
+        if content:
+            return content
+    return None
+
+
+def _tagged(text: str) -> tuple[int, str | None]:
+    """Where the last `<answer>` opens (-1: nowhere), and the text of the last closed pair."""
+    opened, last_open, content = -1, -1, None
+    for match in _TAG.finditer(text):
+        if not match.group(1):
+            opened = last_open = match.end()
+        elif opened >= 0:
+            content = text[opened : match.start()].strip() or None
+            opened = -1
+    return last_open, content
+
+
+def _stated(text: str) -> str | None:
+    matches = list(_STATED.finditer(text))
+    if not matches:
+        return None
+    groups = matches[-1].groupdict()
+    letter = groups.pop("letter")
+    if letter is not None:  # "the answer is a ..." is prose; a choice is a capital letter
+        return letter if letter.isupper() else None
+    return next((value.strip() for value in groups.values() if value), None)
+
+
+def extract_answer(text: str, kind: str = "math") -> str | None:
+    r"""Return the answer that the response `text` states, as written (LaTeX or text), or None.
+
+    Args:
+        text: a response, with or without the `<plan> <think> <answer>` template.
+        kind: "math" or "exact". Both use the rules above.
+
+    Raises:
+        ValueError: `kind` is something else.
+
+    >>> extract_answer(r"<think>1+1</think> <answer> \boxed{2} </answer>")
+    '2'
+    >>> extract_answer("It is probably large.") is None
+    True
+    """
+    if kind not in KINDS:
+        raise ValueError(f"extract_answer: kind is {kind!r}, expected one of {', '.join(map(repr, KINDS))}")
+    opened, tagged = _tagged(text)
+    if opened >= 0:
+        boxed = last_boxed(text[opened:])
+        if boxed is not None:
+            return boxed
+    if tagged is not None:
+        return tagged
+    boxed = last_boxed(text)
+    if boxed is not None:
+        return boxed
+    hashes = _HASHES.findall(text)
+    if hashes:
+        return hashes[-1]
+    return _stated(text)
