@@ -18,7 +18,7 @@ ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 TAGS = (PLAN_OPEN, PLAN_CLOSE, THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 
 _TAG = re.compile("|".join(re.escape(tag) for tag in TAGS))
-_BOXED = re.compile(r"\\boxed\s*\{")
+_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)  # a box opens, an escaped character, a brace
 
 
 @dataclass(frozen=True)
@@ -72,22 +72,23 @@ def follows_template(text: str) -> bool:
 
 
 def boxed_texts(text: str) -> list[str]:
-    """Return the contents of every complete `\\boxed{…}`, in order, braces balanced.
+    """Return the contents of every complete `\\boxed{…}`, in order of their starts, braces balanced.
 
     >>> boxed_texts(r"so \\boxed{\\frac{1}{2}} and \\boxed{3")
     ['\\\\frac{1}{2}']
     """
-    found = []
-    for start in _BOXED.finditer(text):
-        depth = 1
-        for position in range(start.end(), len(text)):
-            character = text[position]
-            if character in "{}" and text[position - 1] != "\\":
-                depth += 1 if character == "{" else -1
-            if depth == 0:
-                found.append(text[start.end() : position])
-                break
-    return found
+    found: list[tuple[int, int]] = []
+    open_braces: list[int | None] = []  # where the content of each open brace starts, if it is a box
+    for mark in _BRACE.finditer(text):
+        if mark.group() == "}":
+            start = open_braces.pop() if open_braces else None
+            if start is not None:
+                found.append((start, mark.start()))
+        elif mark.group() == "{":
+            open_braces.append(None)
+        elif mark.group().endswith("{") and len(mark.group()) > 2:
+            open_braces.append(mark.end())
+    return [text[start:end] for start, end in sorted(found)]
 
 
 def _body(text: str, opening: str, start: int = 0) -> tuple[str | None, bool, int]:
