@@ -1,0 +1,10 @@
+"""Model families: one small file each, found by the `model_type` or architecture of a config.json.
+
+To add a family, add a file with a `FAMILY = FamilySpec(...)`; nothing else needs to change.
+"""
+
+from .config import ModelConfig
+from .family import FamilySpec, families, find_family
+from .rope import inverse_frequencies
+
+__all__ = ["FamilySpec", "ModelConfig", "families", "find_family", "inverse_frequencies"]

@@ -1,0 +1,91 @@
+"""What a model family is, and how one is found: every module of this folder that defines `FAMILY`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ..errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class FamilySpec:
+    """How a family of decoders differs from the others.
+
+    model_type: `model_type` of its config.json.
+    architecture: the class name in `architectures` of its config.json.
+    attention_bias: q, k and v projections have a bias.
+    qk_norm: RMSNorm over each query and key head before the rotation.
+    default_head_dim: head size where config.json has no `head_dim`; None means hidden_size / num_attention_heads.
+    unsupported: variants that the core does not compute, as (config key, predicate on its value and the whole
+        config, what to say).
+    """
+
+    model_type: str
+    architecture: str
+    attention_bias: bool = False
+    qk_norm: bool = False
+    default_head_dim: int | None = None
+    unsupported: tuple[tuple[str, Callable[[Any, Mapping[str, Any]], bool], str], ...] = ()
+
+
+def truthy(value: Any, config: Mapping[str, Any]) -> bool:
+    """Predicate of `FamilySpec.unsupported`: the key is there and set."""
+    return bool(value)
+
+
+def sliding_window_in_use(value: Any, config: Mapping[str, Any]) -> bool:
+    """Predicate: `use_sliding_window` is on and some layer lies at or above `max_window_layers`.
+
+    Keys that are absent have the defaults of Qwen's configuration: a window of 4096 from layer 28 on.
+    """
+    layers = config.get("num_hidden_layers", 0)
+    return bool(value) and config.get("sliding_window", 4096) is not None and config.get("max_window_layers", 28) < layers
+
+
+@cache
+def families() -> dict[str, FamilySpec]:
+    """All families by `model_type`, from the modules in this folder."""
+    package = importlib.import_module(__package__)
+    found = {}
+    for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda i: i.name):
+        family = getattr(importlib.import_module(f"{__package__}.{info.name}"), "FAMILY", None)
+        if isinstance(family, FamilySpec):
+            found[family.model_type] = family
+    return found
+
+
+def find_family(config: Mapping[str, Any]) -> FamilySpec:
+    """The family of a config.json, by its `architectures` and, where that key is absent, its `model_type`.
+
+    Raises:
+        ConfigError: neither key is there, they name different families, or the architecture is not known.
+    """
+    known = families()
+    by_architecture = {family.architecture: family for family in known.values()}
+    architectures, model_type = config.get("architectures"), config.get("model_type")
+    listing = ", ".join(f"{family.architecture} ({name})" for name, family in known.items())
+    if architectures:
+        if not isinstance(architectures, (list, tuple)) or not isinstance(architectures[0], str):
+            raise ConfigError(f"architectures: expected a list with a class name, got {architectures!r}")
+        name = architectures[0]
+        if name not in by_architecture:
+            hint = did_you_mean(name, by_architecture)
+            raise ConfigError(f"architecture {name!r} is not supported; known: {listing}.{hint}")
+        family = by_architecture[name]
+        if model_type is not None and model_type != family.model_type:
+            raise ConfigError(
+                f"config contradicts itself: architectures[0] is {name!r} (model_type {family.model_type!r}) but "
+                f"model_type is {model_type!r}"
+            )
+        return family
+    if model_type is None:
+        raise ConfigError(f"config has neither 'architectures' nor 'model_type'; known: {listing}")
+    if model_type not in known:
+        hint = did_you_mean(str(model_type), known)
+        raise ConfigError(f"model_type {model_type!r} is not supported; known: {listing}.{hint}")
+    return known[model_type]
