@@ -173,3 +173,5 @@ void pta_model_drop_tape(pta_model *m) {
     pta_tape_free(m->tape);
     m->tape = NULL;
 }
+
+int64_t pta_model_num_targets(const pta_model *m) { return m->tape ? m->tape->N : -1; }

@@ -88,6 +88,8 @@ pta_code pta_model_forward(pta_model *m, const pta_forest *f, const int32_t *sou
  * Consumes the tape. Interrupted or out of memory: the gradients are undefined (callers zero them and start over). */
 pta_code pta_model_backward(pta_model *m, const float *dlogprobs, const float *dentropies, pta_error *err);
 void pta_model_drop_tape(pta_model *m);
+/* Targets of the recorded tape (the N of forward), or -1 without one. */
+int64_t pta_model_num_targets(const pta_model *m);
 
 /* logits[r, :] of rows[r]; logits is [R, V]. */
 pta_code pta_model_logits(pta_model *m, const pta_forest *f, const int32_t *rows, int64_t R, float *logits,

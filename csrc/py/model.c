@@ -1,0 +1,347 @@
+/* The type Model: configuration in, named views of weights and gradients out, forward and backward over a Forest. */
+#include "arrays.h"
+#include "compute.h"
+#include "errors.h"
+#include "state.h"
+
+PyDoc_STRVAR(model_doc,
+             "Model(config)\n--\n\n"
+             "A decoder-only transformer in float32; its weights are zero at birth.\n\n"
+             "Args:\n"
+             "    config: dict with vocab_size, hidden_size, intermediate_size, num_hidden_layers,\n"
+             "        num_attention_heads, num_key_value_heads, head_dim (ints), rms_norm_eps (float),\n"
+             "        tie_word_embeddings, attention_bias (of q, k and v), qk_norm (bools) and\n"
+             "        inv_freq (float64[head_dim/2], the rotary frequencies).\n\n"
+             "Raises:\n"
+             "    TypeError, ValueError: a key is missing, unknown, of another type or out of range.\n"
+             "    MemoryError: the weights do not fit.");
+
+/* Configuration ---------------------------------------------------------------------------------------------- */
+
+static PyObject *config_item(PyObject *config, const char *key) {
+    PyObject *value = PyDict_GetItemString(config, key); /* borrowed */
+    if (!value) PyErr_Format(PyExc_ValueError, "config: missing key '%s'", key);
+    return value;
+}
+
+static int config_size(PyObject *config, const char *key, int64_t *out) {
+    PyObject *value = config_item(config, key);
+    if (!value) return -1;
+    if (!PyLong_Check(value) || PyBool_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "config['%s']: expected an int, got %.100s", key, Py_TYPE(value)->tp_name);
+        return -1;
+    }
+    *out = PyLong_AsLongLong(value);
+    return *out == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static int config_flag(PyObject *config, const char *key, bool *out) {
+    PyObject *value = config_item(config, key);
+    if (!value) return -1;
+    if (!PyBool_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "config['%s']: expected a bool, got %.100s", key, Py_TYPE(value)->tp_name);
+        return -1;
+    }
+    *out = value == Py_True;
+    return 0;
+}
+
+static int read_config(PyObject *config, pta_config *c) {
+    enum { KEYS = 12 };
+    double eps;
+    if (config_size(config, "vocab_size", &c->V) || config_size(config, "hidden_size", &c->C) ||
+        config_size(config, "intermediate_size", &c->F) || config_size(config, "num_hidden_layers", &c->L) ||
+        config_size(config, "num_attention_heads", &c->H) || config_size(config, "num_key_value_heads", &c->K) ||
+        config_size(config, "head_dim", &c->D) || config_flag(config, "tie_word_embeddings", &c->tied) ||
+        config_flag(config, "attention_bias", &c->qkv_bias) || config_flag(config, "qk_norm", &c->qk_norm))
+        return -1;
+    PyObject *value = config_item(config, "rms_norm_eps");
+    if (!value || pta_py_finite(value, "config['rms_norm_eps']", &eps)) return -1;
+    c->eps = (float)eps;
+    value = config_item(config, "inv_freq");
+    if (!value) return -1;
+    c->inv_freq = pta_py_vector(value, "config['inv_freq']", NPY_FLOAT64, c->D / 2, "head_dim/2", NULL);
+    if (!c->inv_freq) return -1;
+    if (PyDict_GET_SIZE(config) != KEYS) {
+        PyErr_Format(PyExc_ValueError, "config: expected exactly %d keys, got %zd", KEYS, PyDict_GET_SIZE(config));
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *model_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"config", NULL};
+    PyObject *dict;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Model", names, &PyDict_Type, &dict)) return NULL;
+    pta_config config;
+    if (read_config(dict, &config)) return NULL;
+    pta_py_model *self = (pta_py_model *)type->tp_alloc(type, 0);
+    if (!self) return NULL;
+    pta_error err = {0};
+    if (pta_model_create(&self->model, &config, &err)) {
+        Py_DECREF(self);
+        return pta_py_raise(&err);
+    }
+    return (PyObject *)self;
+}
+
+static void model_dealloc(PyObject *object) {
+    pta_py_model *self = (pta_py_model *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    pta_model_free(self->model);
+    Py_XDECREF(self->tape_forest);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyObject *get_config(PyObject *object, void *Py_UNUSED(closure)) {
+    pta_py_model *self = (pta_py_model *)object;
+    const pta_config *c = &self->model->config;
+    npy_intp half = c->D / 2;
+    PyObject *frequencies = pta_py_view(object, c->inv_freq, NPY_FLOAT64, 1, &half, false);
+    if (!frequencies) return NULL;
+    return Py_BuildValue("{s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:d,s:O,s:O,s:O,s:N}", "vocab_size", (long long)c->V,
+                         "hidden_size", (long long)c->C, "intermediate_size", (long long)c->F, "num_hidden_layers",
+                         (long long)c->L, "num_attention_heads", (long long)c->H, "num_key_value_heads",
+                         (long long)c->K, "head_dim", (long long)c->D, "rms_norm_eps", (double)c->eps,
+                         "tie_word_embeddings", c->tied ? Py_True : Py_False, "attention_bias",
+                         c->qkv_bias ? Py_True : Py_False, "qk_norm", c->qk_norm ? Py_True : Py_False, "inv_freq",
+                         frequencies);
+}
+
+static PyObject *get_num_parameters(PyObject *object, void *Py_UNUSED(closure)) {
+    return PyLong_FromLongLong(((pta_py_model *)object)->model->num_elements);
+}
+
+/* Weights and gradients -------------------------------------------------------------------------------------- */
+
+static PyObject *named_views(PyObject *object, float *arena) {
+    const pta_model *m = ((pta_py_model *)object)->model;
+    PyObject *dict = PyDict_New();
+    for (int64_t i = 0; dict && i < m->num_params; i++) {
+        const pta_param *p = &m->params[i];
+        npy_intp dims[2] = {p->rows, p->cols};
+        PyObject *view = pta_py_view(object, arena + p->offset, NPY_FLOAT32, p->cols ? 2 : 1, dims, true);
+        if (!view || PyDict_SetItemString(dict, p->name, view) < 0) Py_CLEAR(dict);
+        Py_XDECREF(view);
+    }
+    return dict;
+}
+
+PyDoc_STRVAR(parameters_doc,
+             "parameters() -> dict[str, float32 array]\n\n"
+             "Writable views of the weights under their Hugging Face names, in the order of the layers.\n"
+             "Whoever writes into them between forward and backward gets gradients at neither point.");
+static PyObject *model_parameters(PyObject *self, PyObject *Py_UNUSED(ignored)) {
+    return named_views(self, ((pta_py_model *)self)->model->weights.arena);
+}
+
+static int need_gradients(pta_py_model *self) {
+    pta_error err = {0};
+    if (!pta_model_need_grads(self->model, &err)) return 0;
+    pta_py_raise(&err);
+    return -1;
+}
+
+PyDoc_STRVAR(gradients_doc,
+             "gradients() -> dict[str, float32 array]\n\n"
+             "Writable views of the gradients, names and shapes as in parameters(). Allocated, as zeros, at first use.");
+static PyObject *model_gradients(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+    pta_py_model *self = (pta_py_model *)object;
+    if (pta_py_acquire(&self->busy, "Model")) return NULL;
+    int failed = need_gradients(self);
+    pta_py_release(&self->busy);
+    return failed ? NULL : named_views(object, self->model->grads.arena);
+}
+
+PyDoc_STRVAR(zero_grad_doc, "zero_grad()\n\nSet all gradients to zero.");
+static PyObject *model_zero_grad(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+    pta_py_model *self = (pta_py_model *)object;
+    if (pta_py_acquire(&self->busy, "Model")) return NULL;
+    const pta_model *m = self->model;
+    if (m->grads.arena) {
+        pta_py_call call;
+        pta_py_begin(&call);
+        memset(m->grads.arena, 0, (size_t)m->num_floats * sizeof(float));
+        pta_py_end(&call);
+    }
+    pta_py_release(&self->busy);
+    Py_RETURN_NONE;
+}
+
+/* Forward and backward --------------------------------------------------------------------------------------- */
+
+static pta_py_forest *forest_argument(pta_py_model *self, PyObject *object) {
+    if (PyObject_TypeCheck(object, pta_py_state_of(Py_TYPE(self))->forest_type)) return (pta_py_forest *)object;
+    PyErr_Format(PyExc_TypeError, "forest: expected a Forest, got %.100s", Py_TYPE(object)->tp_name);
+    return NULL;
+}
+
+/* The tape belongs to this forest from now on (NULL: there is no tape). */
+static void set_tape_forest(pta_py_model *self, PyObject *forest) {
+    Py_XINCREF(forest);
+    Py_XSETREF(self->tape_forest, forest);
+}
+
+PyDoc_STRVAR(forward_doc,
+             "forward(forest, source, target, temperature=1.0, keep=True) -> (logprobs, entropies)\n\n"
+             "Log-probabilities of targets: log softmax(logits[source] / temperature)[target], float32[N], and the\n"
+             "entropy of each of those distributions in nats, float32[N]. Logits are never stored.\n\n"
+             "Args:\n"
+             "    forest: Forest of T tokens.\n"
+             "    source: int32[N], the row whose hidden state predicts.\n"
+             "    target: int32[N], the token id predicted.\n"
+             "    keep: record what backward needs. A model has one tape; a new forward drops the old one.\n\n"
+             "Raises:\n"
+             "    ValueError: a token, source or target is out of range, or temperature is not positive.\n"
+             "    FloatingPointError: a log-probability is NaN.");
+static PyObject *model_forward(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"forest", "source", "target", "temperature", "keep", NULL};
+    pta_py_model *self = (pta_py_model *)object;
+    PyObject *forest_in, *source_in, *target_in;
+    float temperature = 1.0f;
+    int keep = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO|fp:forward", names, &forest_in, &source_in, &target_in,
+                                     &temperature, &keep))
+        return NULL;
+    pta_py_forest *forest = forest_argument(self, forest_in);
+    if (!forest) return NULL;
+    npy_intp N;
+    const int32_t *source = pta_py_vector(source_in, "source", NPY_INT32, -1, "N", &N);
+    if (!source) return NULL;
+    const int32_t *target = pta_py_vector(target_in, "target", NPY_INT32, N, "N", NULL);
+    if (!target) return NULL;
+    void *logprobs, *entropies;
+    PyObject *first = pta_py_new_vector(NPY_FLOAT32, N, &logprobs);
+    PyObject *second = first ? pta_py_new_vector(NPY_FLOAT32, N, &entropies) : NULL;
+    if (!second || pta_py_acquire(&self->busy, "Model")) {
+        Py_XDECREF(first);
+        Py_XDECREF(second);
+        return NULL;
+    }
+    pta_error err = {0};
+    pta_py_call call;
+    pta_py_begin(&call);
+    pta_code code = pta_model_forward(self->model, forest->forest, source, target, N, temperature, keep, logprobs,
+                                      entropies, &err);
+    pta_py_end(&call);
+    set_tape_forest(self, self->model->tape ? forest_in : NULL);
+    pta_py_release(&self->busy);
+    if (code) {
+        Py_DECREF(first);
+        Py_DECREF(second);
+        return pta_py_raise(&err);
+    }
+    return Py_BuildValue("(NN)", first, second);
+}
+
+PyDoc_STRVAR(backward_doc,
+             "backward(dlogprobs, dentropies=None)\n\n"
+             "Add to gradients() the derivative of sum(dlogprobs * logprobs) + sum(dentropies * entropies) of the\n"
+             "last forward(..., keep=True), and drop its tape.\n\n"
+             "Args:\n"
+             "    dlogprobs: float32[N].\n"
+             "    dentropies: float32[N] or None.\n\n"
+             "Raises:\n"
+             "    RuntimeError: there is no tape, or the weights changed since.\n"
+             "    KeyboardInterrupt, MemoryError: the gradients are then undefined; call zero_grad() and start over.");
+static PyObject *model_backward(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"dlogprobs", "dentropies", NULL};
+    pta_py_model *self = (pta_py_model *)object;
+    PyObject *dlogprobs_in, *dentropies_in = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:backward", names, &dlogprobs_in, &dentropies_in)) return NULL;
+    if (pta_py_acquire(&self->busy, "Model")) return NULL;
+    int64_t N = pta_model_num_targets(self->model);
+    const float *dlogprobs = NULL, *dentropies = NULL;
+    if (N < 0) {
+        PyErr_SetString(PyExc_RuntimeError, "backward without a forward: call forward(..., keep=True) first");
+        goto fail;
+    }
+    dlogprobs = pta_py_vector(dlogprobs_in, "dlogprobs", NPY_FLOAT32, N, "N", NULL);
+    if (!dlogprobs) goto fail;
+    if (dentropies_in != Py_None) {
+        dentropies = pta_py_vector(dentropies_in, "dentropies", NPY_FLOAT32, N, "N", NULL);
+        if (!dentropies) goto fail;
+    }
+    pta_error err = {0};
+    pta_py_call call;
+    pta_py_begin(&call);
+    pta_code code = pta_model_backward(self->model, dlogprobs, dentropies, &err);
+    pta_py_end(&call);
+    if (!self->model->tape) set_tape_forest(self, NULL);
+    pta_py_release(&self->busy);
+    if (code) return pta_py_raise(&err);
+    Py_RETURN_NONE;
+fail:
+    pta_py_release(&self->busy);
+    return NULL;
+}
+
+PyDoc_STRVAR(logits_doc,
+             "logits(forest, rows) -> float32[R, V]\n\n"
+             "Logits after the given rows (int32[R]) of the forest; for tests and inspection. Drops no tape.");
+static PyObject *model_logits(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"forest", "rows", NULL};
+    pta_py_model *self = (pta_py_model *)object;
+    PyObject *forest_in, *rows_in;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:logits", names, &forest_in, &rows_in)) return NULL;
+    pta_py_forest *forest = forest_argument(self, forest_in);
+    if (!forest) return NULL;
+    npy_intp dims[2] = {0, self->model->config.V};
+    const int32_t *rows = pta_py_vector(rows_in, "rows", NPY_INT32, -1, "R", &dims[0]);
+    if (!rows) return NULL;
+    PyObject *logits = PyArray_SimpleNew(2, dims, NPY_FLOAT32);
+    if (!logits || pta_py_acquire(&self->busy, "Model")) {
+        Py_XDECREF(logits);
+        return NULL;
+    }
+    pta_error err = {0};
+    pta_py_call call;
+    pta_py_begin(&call);
+    pta_code code = pta_model_logits(self->model, forest->forest, rows, dims[0],
+                                     PyArray_DATA((PyArrayObject *)logits), &err);
+    pta_py_end(&call);
+    pta_py_release(&self->busy);
+    if (!code) return logits;
+    Py_DECREF(logits);
+    return pta_py_raise(&err);
+}
+
+#define KEYWORDS(function) (PyCFunction)(void (*)(void))(function), METH_VARARGS | METH_KEYWORDS
+
+static PyMethodDef methods[] = {
+    {"parameters", model_parameters, METH_NOARGS, parameters_doc},
+    {"gradients", model_gradients, METH_NOARGS, gradients_doc},
+    {"zero_grad", model_zero_grad, METH_NOARGS, zero_grad_doc},
+    {"forward", KEYWORDS(model_forward), forward_doc},
+    {"backward", KEYWORDS(model_backward), backward_doc},
+    {"logits", KEYWORDS(model_logits), logits_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef getters[] = {
+    {"config", get_config, NULL, "dict, as given to the constructor", NULL},
+    {"num_parameters", get_num_parameters, NULL, "trainable numbers", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, (void *)model_doc},
+    {Py_tp_new, model_new},
+    {Py_tp_dealloc, model_dealloc},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, getters},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {
+    .name = "ptagrpo._core.Model",
+    .basicsize = sizeof(pta_py_model),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = slots,
+};
+
+int pta_py_add_model(PyObject *module) {
+    pta_py_state *state = PyModule_GetState(module);
+    return pta_py_add_type(module, &spec, &state->model_type);
+}
