@@ -1,14 +1,14 @@
 """From what was sampled to what is trained: groups become one forest, flat targets and their weights.
 
-The one seam between records and arrays (design, principle 4). Prompt and plan stand in the forest once; a token that
-`k` responses share is one target whose weights are the sums over those responses, so that the merged loss equals the
-loss of the `k` responses computed one by one, exactly:
+The one seam between records and arrays (design, principle 4). Prompt and plan stand in the forest once; a
+token that `k` responses share is one target whose weights are the sums over those responses, so that the
+merged loss equals the loss of the `k` responses computed one by one, exactly:
 
     W+ = sum_k w_k max(A_k, 0)      W- = sum_k w_k min(A_k, 0)      w_kl = sum_k w_k
     loss = -sum[ W+ min(r, 1 + eps_high) + W- max(r, 1 - eps_low) ] + beta sum w_kl k3
 
-where `w_k` is the weight of one token of response `k` under the chosen `loss_type` (see `loss_weights`). This file
-computes no log-probability and no gradient.
+where `w_k` is the weight of one token of response `k` under the chosen `loss_type` (see `loss_weights`). This
+file computes no log-probability and no gradient.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Batch:
     target: int32[N], the token that is predicted.
     old: float32[N], log-probability under the sampling policy at the training temperature (zeros for SFT).
     ref: float32[N] or None, the same under the reference policy; filled in by the trainer when the KL is on.
-    w_pos, w_neg, w_kl: float32[N], the weights above (`w_neg` <= 0). For SFT `w_pos` is the loss weight of the
-        target, the other two are zero.
+    w_pos, w_neg, w_kl: float32[N], the weights above (`w_neg` <= 0). For SFT `w_pos` is the loss weight of
+        the target, the other two are zero.
     num_responses: responses that the batch carries (records, for SFT).
     num_tokens: tokens in the forest, shared ones counted once.
     """
@@ -88,13 +88,13 @@ def loss_weights(
 ) -> list[list[float]]:
     """Weight `w_k` of one token of each response, normalised over all `groups` together.
 
-    Pass the groups of the *whole optimizer batch*: the normalisers are then the same however the batch is cut into
-    micro-batches. With R responses, |o_k| tokens in response k (its plan's included):
+    Pass the groups of the *whole optimizer batch*: the normalisers are then the same however the batch is cut
+    into micro-batches. With R responses, |o_k| tokens in response k (its plan's included):
 
-        "grpo"     1 / (R |o_k|)                    mean over tokens of a response, then over responses
-        "dapo"     1 / sum_k |o_k|                  mean over all tokens; a shared token counts once per response
-        "dr_grpo"  1 / (R max_completion_length)    constant, so that length does not bias (Liu et al. 2025)
-        "sum"      1 / R                            Eq. 9 of the paper as printed
+        "grpo"     1 / (R |o_k|)                  mean over tokens of a response, then over responses
+        "dapo"     1 / sum_k |o_k|                mean over all tokens, shared ones once per response
+        "dr_grpo"  1 / (R max_completion_length)  constant: length does not bias (Liu et al. 2025)
+        "sum"      1 / R                          Eq. 9 of the paper as printed
 
     Args:
         mask_truncated: give responses cut at the length limit weight 0. The denominators stay those of all
@@ -108,10 +108,13 @@ def loss_weights(
     """
     if loss_type not in LOSS_TYPES:
         options = ", ".join(LOSS_TYPES)
-        raise ConfigError(f"loss_type: got {loss_type!r}, expected one of {options}.{did_you_mean(loss_type, LOSS_TYPES)}")
+        raise ConfigError(
+            f"loss_type: got {loss_type!r}, expected one of {options}.{did_you_mean(loss_type, LOSS_TYPES)}"
+        )
     if loss_type == "dr_grpo" and not (max_completion_length and max_completion_length > 0):
         raise ConfigError(
-            f"loss_type 'dr_grpo' divides by max_completion_length: got {max_completion_length!r}, need a positive integer"
+            f"loss_type 'dr_grpo' divides by max_completion_length: got {max_completion_length!r}, "
+            "need a positive integer"
         )
     num_responses = sum(len(group.responses) for group in groups)
     num_tokens = sum(response.length for group in groups for response in group.responses)
@@ -168,12 +171,13 @@ def pack_groups(groups: Sequence[Group], weights: Sequence[Sequence[float]]) -> 
         weights: `w_k` of each response of each group, from `loss_weights` over the whole optimizer batch.
 
     Raises:
-        DataError: an empty prompt (nothing predicts the first token), or weights that do not match the responses.
+        DataError: an empty prompt (nothing predicts the first token), or weights that do not match the
+        responses.
     """
     if len(groups) != len(weights):
         raise DataError(f"pack_groups: {len(groups)} groups but {len(weights)} lists of weights")
     builder = _ForestBuilder()
-    for group, group_weights in zip(groups, weights):
+    for group, group_weights in zip(groups, weights, strict=True):
         _add_group(builder, group, group_weights)
     return builder.batch(sum(len(group.responses) for group in groups))
 
@@ -183,15 +187,17 @@ def _add_group(builder: _ForestBuilder, group: Group, weights: Sequence[float]) 
     if len(weights) != len(group.responses):
         raise DataError(f"question {name!r}: {len(group.responses)} responses but {len(weights)} weights")
     if len(group.segments[0].token_ids) == 0:
-        raise DataError(f"question {name!r}: the prompt has no tokens, so nothing predicts its first response token")
-    # A response gives all tokens of a segment the same weight and advantage, so segments are merged, not tokens.
+        raise DataError(
+            f"question {name!r}: the prompt has no tokens, so nothing predicts its first response token"
+        )
+    # A response gives all tokens of a segment one weight and one advantage: segments are merged, not tokens.
     merged = np.zeros((len(group.segments), 3))
-    for response, weight in zip(group.responses, weights):
+    for response, weight in zip(group.responses, weights, strict=True):
         advantage = response.advantage
         for segment in response.path:
             merged[segment] += weight * max(advantage, 0.0), weight * min(advantage, 0.0), weight
     base = builder.num_segments
-    for segment, (w_pos, w_neg, w_kl) in zip(group.segments, merged):
+    for segment, (w_pos, w_neg, w_kl) in zip(group.segments, merged, strict=True):
         if segment.parent < 0:
             builder.add_segment(segment.token_ids, -1)
             continue
@@ -203,8 +209,8 @@ def pack_records(records: Sequence[SFTRecord], total_targets: int | None = None)
     """Pack SFT records: one root segment each, targets where the loss mask is set, token mean.
 
     Args:
-        total_targets: targets of the whole optimizer batch (`sum(r.num_targets)`), so that gradient accumulation
-            adds up to the mean over its tokens; default: those of `records`.
+        total_targets: targets of the whole optimizer batch (`sum(r.num_targets)`), so that gradient
+            accumulation adds up to the mean over its tokens; default: those of `records`.
 
     Returns:
         A batch whose `w_pos` are the loss weights: loss = -sum(w_pos * logprobs), dlogprobs = -w_pos.
@@ -215,7 +221,9 @@ def pack_records(records: Sequence[SFTRecord], total_targets: int | None = None)
     if total_targets is None:
         total_targets = sum(record.num_targets for record in records)
     if total_targets <= 0:
-        raise DataError("pack_records: no token counts in the loss; are all completions empty or cut off by max_length?")
+        raise DataError(
+            "pack_records: no token counts in the loss; are all completions empty or cut off by max_length?"
+        )
     builder = _ForestBuilder()
     for number, record in enumerate(records):
         if len(record.token_ids) != len(record.loss_mask):

@@ -1,9 +1,9 @@
 """Reading a response: its plan, reasoning and answer, and whether it strictly follows the template (Eq. 6).
 
-A response is `<plan> … </plan> <think> … </think> <answer> … </answer>`. Two readings live here. The strict one
-decides the structure reward: each of the six tags exactly once, in order, bodies that are not blank, nothing but
-white space around and between. The lenient one takes out whatever parts can be found, for people, logs and the plan
-reward. What an answer is *worth* is not decided here (see `ptagrpo.answers`).
+A response is `<plan> … </plan> <think> … </think> <answer> … </answer>`. Two readings live here. The strict
+one decides the structure reward: each of the six tags exactly once, in order, bodies that are not blank,
+nothing but white space around and between. The lenient one takes out whatever parts can be found, for people,
+logs and the plan reward. What an answer is *worth* is not decided here (see `ptagrpo.answers`).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Parsed:
 
     plan: body of the first `<plan>`; if it is never closed, what stands before the next tag or the end.
     think: body of the first `<think>` after the plan, closed or not, by the same rule.
-    answer: the last `\\boxed{…}` inside or after the last `<answer>`, else the body of that tag, else the last
-        boxed text of the response; None when empty.
+    answer: the last `\\boxed{…}` inside or after the last `<answer>`, else the body of that tag, else the
+        last boxed text of the response; None when empty.
     plan_closed: whether the first `<plan>` is followed by its `</plan>` with no other tag between.
     follows_template: the strict check of Eq. 6, exactly as `follows_template(text)`.
     """
@@ -54,8 +54,8 @@ def cut_at_eos(text: str, eos_texts: Iterable[str]) -> str:
 def follows_template(text: str) -> bool:
     """Whether `text` strictly follows the template of Eq. 6.
 
-    Each tag exactly once and in order, no blank body, only white space (newlines included) before, between and
-    after the three parts.
+    Each tag exactly once and in order, no blank body, only white space (newlines included) before, between
+    and after the three parts.
 
     >>> follows_template("<plan> Hal Cat </plan> <think> 1 plus 2 </think> <answer> 0 </answer>")
     True
@@ -92,7 +92,7 @@ def boxed_texts(text: str) -> list[str]:
 
 
 def _body(text: str, opening: str, start: int = 0) -> tuple[str | None, bool, int]:
-    """Body of the first `opening` tag at or after `start`, whether its own closing tag ends it, and where it ends."""
+    """Body of the first `opening` tag from `start` on, whether its own closing tag ends it, and its end."""
     at = text.find(opening, start)
     if at < 0:
         return None, False, start

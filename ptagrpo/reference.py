@@ -1,11 +1,12 @@
 """A plain float64 NumPy twin of rewards, advantages and loss: flat, one response at a time, nothing merged.
 
-Not fast and not used in training. It is what the tests compare the real path with (rewards -> `_core.group_advantages`
--> `packing` -> `_core.policy_loss`), and it is written from the equations alone: it shares no code with that path.
-Arrays are per response; `advantages[k]` is a number, `logprobs[k]` float64[|o_k|].
+Not fast and not used in training. It is what the tests compare the real path with (rewards ->
+`_core.group_advantages` -> `packing` -> `_core.policy_loss`), and it is written from the equations alone: it
+shares no code with that path. Arrays are per response; `advantages[k]` is a number, `logprobs[k]`
+float64[|o_k|].
 
-Equations: 2 (plan), 4 (total), 7 and 8 (length), 10 (advantage), 9 (objective) of arXiv 2510.01833; loss types and
-two-sided clipping as in TRL; k3 of Schulman, "Approximating KL Divergence" (2020).
+Equations: 2 (plan), 4 (total), 7 and 8 (length), 10 (advantage), 9 (objective) of arXiv 2510.01833; loss
+types and two-sided clipping as in TRL; k3 of Schulman, "Approximating KL Divergence" (2020).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def plan_reward(correct: np.ndarray, tau: float) -> tuple[np.ndarray, np.ndarray
 
 
 def length_reward(lengths: np.ndarray, correct: np.ndarray, alpha: float, on: str) -> np.ndarray:
-    """Eqs. 7 and 8 for one group. lengths: int[n]; correct: bool[n]; on: "all" | "correct". Returns float64[n]."""
+    """Eqs. 7 and 8 for one group. lengths: int[n]; correct: bool[n]; on: "all" | "correct"."""
     lengths = lengths.astype(np.float64)
     if not correct.any():
         return np.zeros(len(lengths))
@@ -54,7 +55,7 @@ def total_rewards(
     alpha: float,
     on: str,
 ) -> np.ndarray:
-    """Eq. 4 for one plan tree. correct: bool[m, z]; follows: bool[m, z]; lengths: int[m, z]. Returns float64[m * z]."""
+    """Eq. 4 for one plan tree. correct, follows: bool[m, z]; lengths: int[m, z]. Returns float64[m * z]."""
     _, plan = plan_reward(correct, tau)
     per_plan = np.repeat(plan, correct.shape[1])
     by_length = length_reward(lengths.ravel(), correct.ravel(), alpha, on)
@@ -64,8 +65,8 @@ def total_rewards(
 def advantages(rewards: Sequence[np.ndarray], scale: str, ddof: int, eps: float) -> list[np.ndarray]:
     """Group-relative advantages (Eq. 10). rewards: float64[n_g] per group, NaN = not applicable.
 
-    scale: "group" divides by the group's standard deviation, "batch" by that of all rewards, "none" by nothing. A
-    group (or, for "batch", a batch) whose applicable rewards are all equal gets 0.
+    scale: "group" divides by the group's standard deviation, "batch" by that of all rewards, "none" by
+    nothing. A group (or, for "batch", a batch) whose applicable rewards are all equal gets 0.
     """
     everything = np.concatenate([row[~np.isnan(row)] for row in rewards]) if len(rewards) else np.zeros(0)
     result = []
@@ -109,19 +110,20 @@ def policy_loss(
 ) -> tuple[float, list[np.ndarray]]:
     """Clipped surrogate minus KL penalty (Eq. 9), and its gradient by the log-probabilities.
 
-    For each token: -w min(r A, clip(r, 1 - eps_low, 1 + eps_high) A) + beta w k3, with r = exp(logprob - old) and
-    k3 = exp(ref - logprob) - (ref - logprob) - 1. With `delta`, r is at most delta in the unclipped term.
+    For each token: -w min(r A, clip(r, 1 - eps_low, 1 + eps_high) A) + beta w k3, with r = exp(logprob - old)
+    and k3 = exp(ref - logprob) - (ref - logprob) - 1. With `delta`, r is at most delta in the unclipped term.
 
     Args:
         logprobs, old, ref: float64[|o_k|] for each response k.
         advantage, weights: float64[R].
 
     Returns:
-        The loss and float64[|o_k|] for each response: its derivative by that response's own log-probabilities.
+        The loss and float64[|o_k|] for each response: its derivative by that response's own
+        log-probabilities.
     """
     loss = 0.0
     gradients = []
-    for k, (current, before) in enumerate(zip(logprobs, old)):
+    for k, (current, before) in enumerate(zip(logprobs, old, strict=True)):
         a, w = float(advantage[k]), float(weights[k])
         ratio = np.exp(current - before)
         capped = ratio if delta is None else np.minimum(ratio, delta)

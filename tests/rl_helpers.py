@@ -45,13 +45,14 @@ def prompt(rng, length, vocab=11):
 
 
 def tree(rng, name, plan_lengths, chain_lengths, prompt_length=3, answer="1", texts=None, vocab=11):
-    """A plan tree. chain_lengths[i] lists the chains of plan i; None for a plan that ended by EOS (no chains).
+    """A plan tree. chain_lengths[i] lists the chains of plan i; None for a plan that ended by EOS (no
+    chains).
 
     Such a plan still stands for as many responses as the other plans have chains.
     """
     z = max(len(chains) for chains in chain_lengths if chains is not None) if any(chain_lengths) else 2
     group = Group(Question(name, "p", answer), [prompt(rng, prompt_length, vocab)], [], len(plan_lengths), z)
-    for i, (plan_length, chains) in enumerate(zip(plan_lengths, chain_lengths)):
+    for i, (plan_length, chains) in enumerate(zip(plan_lengths, chain_lengths, strict=True)):
         group.segments.append(segment(rng, 0, plan_length, "eos" if chains is None else "stop", vocab))
         plan_segment = len(group.segments) - 1
         for k in range(z):
@@ -67,7 +68,9 @@ def tree(rng, name, plan_lengths, chain_lengths, prompt_length=3, answer="1", te
 
 
 def flat(rng, name, lengths, answer="1", texts=None, prompt_length=3, question_prompt="p", vocab=11):
-    group = Group(Question(name, question_prompt, answer), [prompt(rng, prompt_length, vocab)], [], len(lengths), 1)
+    group = Group(
+        Question(name, question_prompt, answer), [prompt(rng, prompt_length, vocab)], [], len(lengths), 1
+    )
     for i, length in enumerate(lengths):
         group.segments.append(segment(rng, 0, length, "eos", vocab))
         text = "" if texts is None else texts[i]
@@ -82,7 +85,9 @@ def random_tree(rng, name, vocab=11):
     chains = [None if rng.random() < 0.2 else [int(n) for n in rng.integers(0, 7, z)] for _ in range(m)]
     if all(row is None for row in chains):
         chains[0] = [int(n) for n in rng.integers(1, 7, z)]
-    return tree(rng, name, [int(n) for n in rng.integers(1, 6, m)], chains, int(rng.integers(1, 5)), vocab=vocab)
+    return tree(
+        rng, name, [int(n) for n in rng.integers(1, 6, m)], chains, int(rng.integers(1, 5)), vocab=vocab
+    )
 
 
 def answer_text(right, template=True, answer="1"):

@@ -125,6 +125,10 @@ def test_nothing_after_the_end_of_sequence_is_read():
 
 
 def test_boxed_braces():
-    assert boxed_texts(r"\boxed{a{b}c} \boxed {d} \boxed{\{1, 2\}} \boxed{open") == ["a{b}c", "d", r"\{1, 2\}"]
+    assert boxed_texts(r"\boxed{a{b}c} \boxed {d} \boxed{\{1, 2\}} \boxed{open") == [
+        "a{b}c",
+        "d",
+        r"\{1, 2\}",
+    ]
     assert boxed_texts("unboxed{1}") == []
     assert boxed_texts("\\boxed{" * 3000) == []

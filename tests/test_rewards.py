@@ -1,4 +1,5 @@
-"""Built-in rewards against the float64 twin, the edge cases of the paper's open points, and all-or-nothing scoring."""
+"""Built-in rewards against the float64 twin, the edge cases of the paper's open points, and all-or-nothing
+scoring."""
 
 import math
 
@@ -18,7 +19,7 @@ def scored_tree(rng, correct, follows, settings, lengths=None, name="q"):
     """Score an m x z tree with given verdicts; lengths are of the chains, each plan has 2 tokens."""
     m, z = correct.shape
     lengths = rng.integers(1, 9, (m, z)) if lengths is None else lengths
-    texts = [answer_text(bool(c), bool(f)) for c, f in zip(correct.ravel(), follows.ravel())]
+    texts = [answer_text(bool(c), bool(f)) for c, f in zip(correct.ravel(), follows.ravel(), strict=True)]
     group = tree(rng, name, [2] * m, [[int(n) for n in row] for row in lengths], texts=texts)
     score_groups([group], settings, TextJudge())
     return group, lengths + 2
@@ -82,7 +83,9 @@ def test_what_is_switched_off_is_neither_recorded_nor_summed():
     group, _ = scored_tree(np.random.default_rng(0), correct, correct, settings)
     assert [response.rewards for response in group.responses] == [{"outcome": 1.0}, {"outcome": 0.0}]
     assert [response.reward for response in group.responses] == [1.0, 0.0]
-    off = RewardSettings(use_plan_reward=False, outcome_reward=0.0, structure_reward=0.2, length_reward_weight=0.0)
+    off = RewardSettings(
+        use_plan_reward=False, outcome_reward=0.0, structure_reward=0.2, length_reward_weight=0.0
+    )
     group, _ = scored_tree(np.random.default_rng(0), correct, correct, off)
     assert [response.reward for response in group.responses] == [0.2, 0.0]
     assert group.responses[0].rewards["outcome"] == 1.0  # recorded for the log, weight 0
@@ -145,7 +148,7 @@ def test_verdicts_are_counted_and_only_correct_is_correct():
     class Moody(TextJudge):
         def judge(self, items, kind="math"):
             verdicts = super().judge(items, kind)
-            for verdict, status in zip(verdicts, ["correct", "timeout", "error"]):
+            for verdict, status in zip(verdicts, ["correct", "timeout", "error"], strict=False):
                 verdict.status = status
             return verdicts
 
@@ -186,7 +189,9 @@ def test_settings_out_of_range(options, message):
 
 def test_configuration_errors_of_scoring():
     group = flat(np.random.default_rng(0), "q", [3], texts=["x"])
-    nothing = RewardSettings(outcome_reward=0, plan_reward_weight=0, structure_reward=0, length_reward_weight=0)
+    nothing = RewardSettings(
+        outcome_reward=0, plan_reward_weight=0, structure_reward=0, length_reward_weight=0
+    )
     with pytest.raises(ConfigError, match="no reward"):
         score_groups([group], nothing, TextJudge())
     with pytest.raises(ConfigError, match="2 weights for 1"):

@@ -235,7 +235,14 @@ def test_a_function_that_hangs_is_given_up(kind):
 def test_shipped_functions_by_name():
     assert rewards.names() == ["accuracy_reward", "get_soft_overlong_punishment", "think_format_reward"]
     groups, _ = score(["accuracy_reward", "think_format_reward", "get_soft_overlong_punishment"])
-    assert values(groups, "accuracy_reward") == [0.0, 0.0, 0.0, 0.0, None, None]  # gold text is "see \boxed{1}"
+    assert values(groups, "accuracy_reward") == [
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        None,
+        None,
+    ]  # gold text is "see \boxed{1}"
     assert values(groups, "think_format_reward") == [0.0] * 6
     assert values(groups, "soft_overlong_punishment") == [0.0] * 6
     with pytest.raises(ConfigError, match="Did you mean 'accuracy_reward'"):

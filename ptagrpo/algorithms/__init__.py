@@ -37,5 +37,7 @@ def load(name: str) -> AlgorithmSpec:
     True
     """
     if name not in names():
-        raise ConfigError(f"algorithm: got {name!r}, expected one of {', '.join(names())}.{did_you_mean(name, names())}")
+        raise ConfigError(
+            f"algorithm: got {name!r}, expected one of {', '.join(names())}.{did_you_mean(name, names())}"
+        )
     return importlib.import_module(f"{__name__}.{name}").SPEC

@@ -1,7 +1,7 @@
 """Group-relative advantages (Eq. 10), written into the responses.
 
-The arithmetic is `_core.group_advantages`: float64, an exact `max == min` test, rows without a reward left out of the
-statistics. This file only gathers the rewards and counts what a run wants to log.
+The arithmetic is `_core.group_advantages`: float64, an exact `max == min` test, rows without a reward left
+out of the statistics. This file only gathers the rewards and counts what a run wants to log.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ class _HasAdvantageSettings(Protocol):
 class AdvantageSettings:
     """How rewards become advantages; a training configuration with the same three attributes serves as well.
 
-    scale_rewards: divide by the standard deviation of the "group" (Eq. 10), of the whole "batch", or by nothing
-        ("none", Dr. GRPO). The group's mean is subtracted in any case.
+    scale_rewards: divide by the standard deviation of the "group" (Eq. 10), of the whole "batch", or by
+        nothing ("none", Dr. GRPO). The group's mean is subtracted in any case.
     std_correction: 0 for the population standard deviation of Eq. 10, 1 for the sample one (TRL).
-    advantage_eps: added to the standard deviation; 0 as in Eq. 10 (an exactly constant group gets 0 regardless).
+    advantage_eps: added to the standard deviation; 0 as in Eq. 10 (an exactly constant group gets
+        0 regardless).
     """
 
     scale_rewards: str = "group"
@@ -64,8 +65,8 @@ class AdvantageStats:
 def assign_advantages(groups: Sequence[Group], settings: _HasAdvantageSettings) -> AdvantageStats:
     """Fill in `Response.advantage` from `Response.reward`, group by group.
 
-    A = (R - mean) / (std + advantage_eps). A NaN reward (every reward function returned None) is left out of mean and
-    std and gets advantage 0; a group whose rewards are all equal gets 0 throughout.
+    A = (R - mean) / (std + advantage_eps). A NaN reward (every reward function returned None) is left out of
+    mean and std and gets advantage 0; a group whose rewards are all equal gets 0 throughout.
 
     Args:
         groups: scored groups; with `scale_rewards="batch"` all those of the generation batch.
@@ -78,7 +79,9 @@ def assign_advantages(groups: Sequence[Group], settings: _HasAdvantageSettings) 
         hint = did_you_mean(str(scale), SCALES)
         raise ConfigError(f"scale_rewards: got {scale!r}, expected one of {', '.join(SCALES)}.{hint}")
     if settings.std_correction not in (0, 1):
-        raise ConfigError(f"std_correction: got {settings.std_correction!r}, expected 0 (population) or 1 (sample)")
+        raise ConfigError(
+            f"std_correction: got {settings.std_correction!r}, expected 0 (population) or 1 (sample)"
+        )
     if not settings.advantage_eps >= 0.0:
         raise ConfigError(f"advantage_eps: got {settings.advantage_eps!r}, must not be negative")
     responses = [response for group in groups for response in group.responses]
@@ -88,11 +91,13 @@ def assign_advantages(groups: Sequence[Group], settings: _HasAdvantageSettings) 
     advantages, zero_std = _core.group_advantages(
         rewards, offsets, scale=scale, ddof=int(settings.std_correction), eps=float(settings.advantage_eps)
     )
-    for response, advantage in zip(responses, advantages.tolist()):
+    for response, advantage in zip(responses, advantages.tolist(), strict=True):
         response.advantage = advantage
     applicable = ~np.isnan(rewards)
     spreads = [
-        float(np.std(row[~np.isnan(row)])) for row in np.split(rewards, offsets[1:-1]) if not np.isnan(row).all()
+        float(np.std(row[~np.isnan(row)]))
+        for row in np.split(rewards, offsets[1:-1])
+        if not np.isnan(row).all()
     ]
     return AdvantageStats(
         reward_mean=float(rewards[applicable].mean()) if applicable.any() else float("nan"),

@@ -1,7 +1,7 @@
 """Dr. GRPO: GRPO without its length and difficulty biases (Liu et al. 2025; arXiv 2503.20783).
 
-The loss is divided by a constant instead of each response's length, and advantages are not divided by the group's
-standard deviation.
+The loss is divided by a constant instead of each response's length, and advantages are not divided by the
+group's standard deviation.
 """
 
 from .spec import AlgorithmSpec

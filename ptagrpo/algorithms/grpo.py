@@ -1,7 +1,7 @@
 """GRPO: group-relative advantages on flat groups (Shao et al. 2024, DeepSeekMath; arXiv 2402.03300).
 
-Mean over the tokens of each response, then over responses; advantages divided by the group's standard deviation. The
-KL term is off by default, as in TRL; set `beta` for it.
+Mean over the tokens of each response, then over responses; advantages divided by the group's standard
+deviation. The KL term is off by default, as in TRL; set `beta` for it.
 """
 
 from .spec import AlgorithmSpec

@@ -1,9 +1,11 @@
-"""PTA-GRPO: plan trees, and a reward for plans under which reasoning ends right (Dou et al. 2026; arXiv 2510.01833).
+"""PTA-GRPO: plan trees, and a reward for plans under which reasoning ends right.
 
-4 plans x 3 chains of thought for each question (A.10), the rewards of Eqs. 2 to 8 with the paper's beta = 0.5 for the
-plan, advantages over all m x z responses (Eq. 10). The paper leaves the loss normalisation open (Eq. 9 as printed has
-none, `loss_type="sum"`); the default is the mean over all tokens, under which long responses weigh neither more nor
-less per token. tau and alpha are open too; see `rewards.RewardSettings`.
+Dou et al. 2026, arXiv 2510.01833.
+
+4 plans x 3 chains of thought for each question (A.10), the rewards of Eqs. 2 to 8 with the paper's beta = 0.5
+for the plan, advantages over all m x z responses (Eq. 10). The paper leaves the loss normalisation open
+(Eq. 9 as printed has none, `loss_type="sum"`); the default is the mean over all tokens, under which tokens of
+long and short responses weigh the same. tau and alpha are open too; see `rewards.RewardSettings`.
 """
 
 from .spec import AlgorithmSpec

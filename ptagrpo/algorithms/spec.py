@@ -1,4 +1,4 @@
-"""What an algorithm is: values, and a function where values do not suffice. The training loop is the same for all."""
+"""What an algorithm is: values, and a function where values do not suffice. All share one training loop."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ class AlgorithmSpec:
 
     name: as in `algorithms.load(name)`.
     tree: True samples plan trees (`rollouts.sample_trees`), False flat groups (`rollouts.sample_flat`).
-    defaults: option values that differ from, or are the point of, the common configuration. Keys are the option
-        names of the training configuration; a user's own value wins.
-    keep_group: where the algorithm samples dynamically, whether a scored group is worth an update; None keeps all.
+    defaults: option values that differ from, or are the point of, the common configuration. Keys are the
+        option names of the training configuration; a user's own value wins.
+    keep_group: where the algorithm samples dynamically, whether a scored group is worth an update; None
+        keeps all.
     """
 
     name: str

@@ -13,8 +13,10 @@ def total_reward(parts: Mapping[str, float | None], weights: Mapping[str, float]
         parts: values by name; None means "not applicable".
         weights: weight by name. Parts without a weight, or with weight 0, are only recorded, not summed.
 
-    >>> total_reward({"outcome": 1.0, "plan": 0.5, "style": None}, {"outcome": 1.0, "plan": 0.5, "style": 2.0})
+    >>> total_reward({"outcome": 1.0, "plan": 0.5, "style": None}, {"outcome": 1.0, "plan": 0.5, "style": 2})
     1.25
     """
-    counted = [weights[name] * value for name, value in parts.items() if value is not None and weights.get(name)]
+    counted = [
+        weights[name] * value for name, value in parts.items() if value is not None and weights.get(name)
+    ]
     return math.fsum(counted) if counted else math.nan

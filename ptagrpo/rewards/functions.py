@@ -3,8 +3,8 @@
     def my_reward(completions, solution, **kwargs) -> list[float | None]
 
 Functions are called by keyword, with those keywords only that they accept: `prompts`, `completions`,
-`completion_ids`, `trainer_state`, `log_extra`, `log_metric`, every column of the data set, and `plans`, `plan_index`,
-`cot_index`, `group_id`. Each list has one entry per response of the whole batch.
+`completion_ids`, `trainer_state`, `log_extra`, `log_metric`, every column of the data set, and `plans`,
+`plan_index`, `cot_index`, `group_id`. Each list has one entry per response of the whole batch.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Callable[..., Any]:
-    """Return the reward function called `name`: a shipped one, or a dotted path such as `my_package.rewards.brevity`.
+    """Return the reward function called `name`: a shipped one, or a dotted path (`my_package.brevity`).
 
-    A name that starts with `get_` is a factory, called with its default arguments; call it yourself for others.
+    A name that starts with `get_` is a factory: it is called with its defaults; call it yourself for others.
 
     Raises:
         ConfigError: no such function, or its module cannot be imported.
@@ -61,7 +61,8 @@ def load(name: str) -> Callable[..., Any]:
         if name not in names():
             hint = did_you_mean(name, names())
             raise ConfigError(
-                f"reward function: got {name!r}, expected one of {', '.join(names())}, or a dotted path to your own.{hint}"
+                f"reward function: got {name!r}, expected one of {', '.join(names())}, "
+                f"or a dotted path to your own.{hint}"
             )
         module_name = f"{__package__}.{name}"
         attribute = name
@@ -73,7 +74,7 @@ def load(name: str) -> Callable[..., Any]:
 
 
 def prepare(funcs: Sequence[Callable | str], reserved: Sequence[str] = ()) -> list[RewardFunction]:
-    """Load the functions given by name and give each a name of its own (`f`, `f_2`, …), different from `reserved`.
+    """Load functions given by name; give each a name of its own (`f`, `f_2`, …), none of them in `reserved`.
 
     Raises:
         ConfigError: something in `funcs` is neither callable nor a name.
@@ -110,7 +111,11 @@ class RewardCalls:
         self._logged: dict[str, list[float]] = {}
         self.extra: dict[str, list[Any]] = {}
         self._lists = _columns(self._rows)
-        self._others = {"trainer_state": trainer_state, "log_extra": self._log_extra, "log_metric": self._log_metric}
+        self._others = {
+            "trainer_state": trainer_state,
+            "log_extra": self._log_extra,
+            "log_metric": self._log_metric,
+        }
         self._judge = judge
 
     def metrics(self) -> dict[str, float]:
@@ -146,8 +151,8 @@ class RewardCalls:
         if missing:
             hint = did_you_mean(missing[0], keywords)
             raise RewardError(
-                f"reward function {func.name!r} wants {missing[0]!r}, which is neither a column of the data nor one of "
-                f"the standard keywords. There are: {', '.join(sorted(keywords))}.{hint}"
+                f"reward function {func.name!r} wants {missing[0]!r}, which is neither a column of the data "
+                f"nor one of the standard keywords. There are: {', '.join(sorted(keywords))}.{hint}"
             )
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
             return keywords
@@ -177,14 +182,17 @@ class RewardCalls:
             return float(value)
         group, response = self._rows[row]
         raise RewardError(
-            f"reward function {name!r}, row {row} (question {group.question.id!r}, plan {response.plan_index}, "
-            f"chain {response.cot_index}): got {_short(value)}, expected a finite number, or None if not applicable"
+            f"reward function {name!r}, row {row} (question {group.question.id!r}, "
+            f"plan {response.plan_index}, chain {response.cot_index}): got {_short(value)}, "
+            "expected a finite number, or None if not applicable"
         )
 
     def _log_extra(self, column: str, values: Sequence[Any]) -> None:
         values = list(values)
         if len(values) != len(self._rows):
-            raise ValueError(f"log_extra({column!r}): got {len(values)} values for {len(self._rows)} completions")
+            raise ValueError(
+                f"log_extra({column!r}): got {len(values)} values for {len(self._rows)} completions"
+            )
         self.extra[str(column)] = values
 
     def _log_metric(self, name: str, value: float) -> None:
@@ -203,7 +211,9 @@ def _columns(rows: Sequence[tuple[Group, Response]]) -> dict[str, list[Any]]:
         lists.setdefault(name, [question.answer for question in questions])
     lists["prompts"] = [question.prompt for question in questions]
     lists["completions"] = [
-        response.text if isinstance(group.question.prompt, str) else [{"role": "assistant", "content": response.text}]
+        response.text
+        if isinstance(group.question.prompt, str)
+        else [{"role": "assistant", "content": response.text}]
         for group, response in rows
     ]
     lists["completion_ids"] = [

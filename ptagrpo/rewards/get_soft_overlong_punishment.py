@@ -12,7 +12,7 @@ from .overlong import overlong_reward
 def get_soft_overlong_punishment(
     max_completion_len: int = 1280, soft_punish_cache: int = 256
 ) -> Callable[..., list[float]]:
-    """Return a reward function that is 0 up to `max_completion_len - soft_punish_cache` tokens and falls to -1.
+    """Return a reward function: 0 up to `max_completion_len - soft_punish_cache` tokens, then down to -1.
 
     Raises:
         ConfigError: the cache is not between 1 and `max_completion_len`.
@@ -22,7 +22,8 @@ def get_soft_overlong_punishment(
     """
     if not 0 < soft_punish_cache <= max_completion_len:
         raise ConfigError(
-            f"soft_punish_cache: got {soft_punish_cache}, must be between 1 and max_completion_len={max_completion_len}"
+            f"soft_punish_cache: got {soft_punish_cache}, must be between 1 and "
+            f"max_completion_len={max_completion_len}"
         )
 
     def soft_overlong_punishment(completion_ids: list[list[int]], **kwargs: Any) -> list[float]:

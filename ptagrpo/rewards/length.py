@@ -4,8 +4,8 @@
     T_max  token length of the longest response of the question (not the generation limit)
     r      alpha * exp(-| |o| - T | / (T_max - T))
 
-What the paper leaves open: without a correct response there is no reference length and r = 0; with T_max = T the
-formula's limit is taken, alpha for responses of length T and 0 for shorter (wrong) ones.
+What the paper leaves open: without a correct response there is no reference length and r = 0; with T_max = T
+the formula's limit is taken, alpha for responses of length T and 0 for shorter (wrong) ones.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def length_rewards(
     >>> length_rewards([10, 20], [False, False])
     [0.0, 0.0]
     """
-    correct_lengths = [length for length, right in zip(lengths, correct) if right]
+    correct_lengths = [length for length, right in zip(lengths, correct, strict=True) if right]
     if not correct_lengths:
         return [0.0] * len(lengths)
     shortest, longest = min(correct_lengths), max(lengths)
@@ -42,4 +42,4 @@ def length_rewards(
             return weight if length == shortest else 0.0
         return weight * math.exp(-abs(length - shortest) / (longest - shortest))
 
-    return [reward(length, right) for length, right in zip(lengths, correct)]
+    return [reward(length, right) for length, right in zip(lengths, correct, strict=True)]

@@ -1,7 +1,7 @@
 """Outcome reward (Eq. 3): 1 if the predicted answer equals the reference answer, else 0.
 
-Whether two answers are equal is decided by `ptagrpo.answers.Judge`. A response without an answer, or one whose
-comparison timed out or failed, is not correct: the judge never guesses, and the verdicts are counted.
+Whether two answers are equal is decided by `ptagrpo.answers.Judge`. A response without an answer, or one
+whose comparison timed out or failed, is not correct: the judge never guesses, and the verdicts are counted.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ def judge_responses(
     texts: Sequence[str], golds: Sequence[str | None], judge: AnswerJudge, kind: str
 ) -> list[Verdict | None]:
     """Judge each text against its gold; None where there is no gold. Equal pairs are judged once."""
-    items = list(dict.fromkeys((text, gold) for text, gold in zip(texts, golds) if gold is not None))
-    verdicts = dict(zip(items, judge.judge(items, kind=kind))) if items else {}
-    return [None if gold is None else verdicts[text, gold] for text, gold in zip(texts, golds)]
+    items = list(
+        dict.fromkeys((text, gold) for text, gold in zip(texts, golds, strict=True) if gold is not None)
+    )
+    verdicts = dict(zip(items, judge.judge(items, kind=kind), strict=True)) if items else {}
+    return [None if gold is None else verdicts[text, gold] for text, gold in zip(texts, golds, strict=True)]
 
 
 def outcome_reward(correct: bool | None) -> float | None:

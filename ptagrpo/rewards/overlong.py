@@ -1,4 +1,4 @@
-"""Soft overlong punishment of DAPO (Yu et al. 2025, Eq. 13): a slope instead of a cliff at the length limit."""
+"""Soft overlong punishment of DAPO (Yu et al. 2025, Eq. 13): a slope, not a cliff, at the length limit."""
 
 from __future__ import annotations
 

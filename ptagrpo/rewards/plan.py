@@ -1,4 +1,4 @@
-"""Analytic plan reward (Eq. 2): a plan is worth how often reasoning under it ends right, compared with its siblings."""
+"""Analytic plan reward (Eq. 2): how often reasoning under a plan ends right, compared with its siblings."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Scoring sampled groups: judge, built-in rewards, user functions, total. All of a batch, or nothing of it.
 
-Everything is computed first and written into the responses last, so a reward function that raises or hangs leaves
-the groups as they were.
+Everything is computed first and written into the responses last, so a reward function that raises or hangs
+leaves the groups as they were.
 """
 
 from __future__ import annotations
@@ -48,14 +48,16 @@ def score_groups(
     reward_weights: Sequence[float] | None = None,
     trainer_state: Any = None,
 ) -> RewardStats:
-    """Fill in every response's `rewards`, `reward`, `correct` and `answer`, and each group's plan scores and rewards.
+    """Fill in `rewards`, `reward`, `correct`, `answer` of responses, plan scores and rewards of groups.
 
-    `Response.rewards` holds the parts before weighting: "outcome" (0 or 1), "plan" (the softmax value), "structure"
-    and "length" (their constants already in, as the paper writes them), "overlong", and one entry per user function
-    (its name; None = not applicable). Parts that are switched off are left out, except "outcome", which is recorded
-    wherever there is a reference answer. `Response.reward` is the weighted sum of the applicable parts:
+    `Response.rewards` holds the parts before weighting: "outcome" (0 or 1), "plan" (the softmax value),
+    "structure" and "length" (their constants already in, as the paper writes them), "overlong", and one entry
+    per user function (its name; None = not applicable). Parts that are switched off are left out, except
+    "outcome", which is recorded wherever there is a reference answer. `Response.reward` is the weighted sum
+    of the applicable parts:
 
-        R = outcome_reward * outcome + plan_reward_weight * plan + structure + length + overlong + sum_j w_j f_j
+        R = outcome_reward * outcome + plan_reward_weight * plan + structure + length + overlong
+            + sum_j w_j f_j
 
     or NaN if no part applies (such a response gets advantage 0).
 
@@ -67,7 +69,8 @@ def score_groups(
         trainer_state: handed to the functions unchanged.
 
     Raises:
-        RewardError: a function raised, hung, or returned something else than one finite number or None per response.
+        RewardError: a function raised, hung, or returned something else than one finite number or None per
+            response.
         ConfigError: `reward_weights` does not match, a reference answer without a judge, or no reward at all.
     """
     responses = [response for group in groups for response in group.responses]
@@ -89,17 +92,17 @@ def score_groups(
 
     calls = functions.RewardCalls(groups, judge, trainer_state, settings.reward_timeout)
     for func in funcs:
-        for part, value in zip(parts, calls.call(func)):
+        for part, value in zip(parts, calls.call(func), strict=True):
             part[func.name] = value
     stats.metrics, stats.extra = calls.metrics(), calls.extra
 
-    for response, part, verdict, right in zip(responses, parts, verdicts, correct):
+    for response, part, verdict, right in zip(responses, parts, verdicts, correct, strict=True):
         response.rewards = part
         response.reward = total_reward(part, weights)
         response.correct = right
         if verdict is not None:
             response.answer = verdict.extracted
-    for group, (scores, rewards) in zip(groups, plans):
+    for group, (scores, rewards) in zip(groups, plans, strict=True):
         group.plan_scores, group.plan_rewards = scores, rewards
     return stats
 
@@ -110,14 +113,21 @@ def _judge(
     texts = [response.text for group in groups for response in group.responses]
     golds = [group.question.answer for group in groups for _ in group.responses]
     if judge is None and any(gold is not None for gold in golds):
-        raise ConfigError("score_groups: questions have reference answers but no judge was given; pass an answers.Judge")
-    return [None] * len(texts) if judge is None else judge_responses(texts, golds, judge, settings.answer_kind)
+        raise ConfigError(
+            "score_groups: questions have reference answers but no judge was given; pass an answers.Judge"
+        )
+    return (
+        [None] * len(texts) if judge is None else judge_responses(texts, golds, judge, settings.answer_kind)
+    )
 
 
 def _score_group(
-    group: Group, correct: Sequence[bool | None], parts: Sequence[dict[str, float | None]], settings: RewardSettings
+    group: Group,
+    correct: Sequence[bool | None],
+    parts: Sequence[dict[str, float | None]],
+    settings: RewardSettings,
 ) -> tuple[list[float], list[float]]:
-    """Write the built-in parts of one group's responses; return its plan scores and rewards (empty without a gold)."""
+    """Write the built-in parts of one group; return its plan scores and rewards (empty without a gold)."""
     judged = bool(correct) and None not in correct
     scores = plan_scores(correct, group.num_plans) if judged else []
     rewards = plan_rewards(scores, settings.plan_temperature) if judged else []
@@ -125,7 +135,7 @@ def _score_group(
     by_length = length_rewards(
         lengths, [bool(right) for right in correct], settings.length_reward_weight, settings.length_reward_on
     )
-    for response, right, part, of_length in zip(group.responses, correct, parts, by_length):
+    for response, right, part, of_length in zip(group.responses, correct, parts, by_length, strict=True):
         if right is not None:
             part["outcome"] = outcome_reward(right)
         if settings.use_plan_reward and settings.plan_reward_weight:
@@ -142,12 +152,16 @@ def _score_group(
 
 
 def _weights(
-    settings: RewardSettings, funcs: Sequence[functions.RewardFunction], reward_weights: Sequence[float] | None
+    settings: RewardSettings,
+    funcs: Sequence[functions.RewardFunction],
+    reward_weights: Sequence[float] | None,
 ) -> dict[str, float]:
     if reward_weights is None:
         reward_weights = [1.0] * len(funcs)
     if len(reward_weights) != len(funcs):
-        raise ConfigError(f"reward_weights: got {len(reward_weights)} weights for {len(funcs)} reward functions")
+        raise ConfigError(
+            f"reward_weights: got {len(reward_weights)} weights for {len(funcs)} reward functions"
+        )
     if not all(math.isfinite(weight) for weight in reward_weights):
         raise ConfigError(f"reward_weights: got {list(reward_weights)}, must be finite numbers")
     weights = {
@@ -157,7 +171,9 @@ def _weights(
         "length": float(bool(settings.length_reward_weight)),
         "overlong": float(bool(settings.overlong_cache_fraction)),
     }
-    weights.update({func.name: float(weight) for func, weight in zip(funcs, reward_weights)})
+    weights.update({func.name: float(weight) for func, weight in zip(funcs, reward_weights, strict=True)})
     if not any(weights.values()):
-        raise ConfigError("no reward: every built-in reward has weight 0 and there is no reward function with a weight")
+        raise ConfigError(
+            "no reward: every built-in reward has weight 0 and there is no reward function with a weight"
+        )
     return weights

@@ -14,15 +14,17 @@ LENGTH_REWARD_ON = ("all", "correct")
 class RewardSettings:
     """Which rewards count, and how much.
 
-    outcome_reward: weight of the outcome reward (Eq. 3, 1 in Eq. 4); 0 leaves it out of the sum. Responses are
-        judged all the same wherever there is a reference answer, since plan and length rewards need it.
-    plan_reward_weight: the paper's beta of Eq. 4; 0 leaves the plan reward out. `use_plan_reward=False` does too.
+    outcome_reward: weight of the outcome reward (Eq. 3, 1 in Eq. 4); 0 leaves it out of the sum. Responses
+        are judged all the same wherever there is a reference answer, since plan and length rewards need it.
+    plan_reward_weight: the paper's beta of Eq. 4; 0 leaves the plan reward out. `use_plan_reward=False` does
+        too.
     plan_temperature: tau of the softmax over plan scores (Eq. 2), > 0.
     structure_reward: value for a response that strictly follows the template (Eq. 6); 0 leaves it out.
     length_reward_weight: alpha of Eq. 8; 0 leaves it out.
     length_reward_on: "all" responses as printed, or only "correct" ones.
-    overlong_cache_fraction: share of `max_completion_length` over which DAPO's overlong punishment falls from 0 to
-        -1; 0 turns it off. max_completion_length: the limit itself, needed only there.
+    overlong_cache_fraction: share of `max_completion_length` over which DAPO's overlong punishment falls from
+        0 to -1; 0 turns it off.
+    max_completion_length: the length limit, needed only for that.
     answer_kind: how answers are compared: "math" (math-verify) or "exact" (normalised text).
     reward_timeout: seconds that one call of one reward function may take; None: no limit.
 
@@ -52,11 +54,17 @@ class RewardSettings:
             options = " or ".join(map(repr, LENGTH_REWARD_ON))
             raise ConfigError(f"length_reward_on: got {self.length_reward_on!r}, expected {options}")
         if not 0.0 <= self.overlong_cache_fraction <= 1.0:
-            raise ConfigError(f"overlong_cache_fraction: got {self.overlong_cache_fraction}, must be in [0, 1]")
-        if self.overlong_cache_fraction > 0.0 and not (self.max_completion_length and self.max_completion_length > 0):
+            raise ConfigError(
+                f"overlong_cache_fraction: got {self.overlong_cache_fraction}, must be in [0, 1]"
+            )
+        if self.overlong_cache_fraction > 0.0 and not (
+            self.max_completion_length and self.max_completion_length > 0
+        ):
             raise ConfigError(
                 f"overlong_cache_fraction needs max_completion_length: got {self.max_completion_length!r}, "
                 "need a positive integer"
             )
         if self.reward_timeout is not None and not self.reward_timeout > 0.0:
-            raise ConfigError(f"reward_timeout: got {self.reward_timeout}, must be positive seconds, or None for no limit")
+            raise ConfigError(
+                f"reward_timeout: got {self.reward_timeout}, must be positive seconds, or None for no limit"
+            )

@@ -11,12 +11,13 @@ def completion_text(completion: str | list[dict[str, Any]]) -> str:
 
 
 def think_format_reward(completions: list[str] | list[list[dict[str, Any]]], **kwargs: Any) -> list[float]:
-    """1.0 where the completion is `<think>…</think>…` with a single opening tag, right at the start; else 0.0.
+    """1.0 where the completion is `<think>…</think>…`, with one opening tag, right at the start; else 0.0.
 
     >>> think_format_reward(["<think>a\\nb</think>4", "<think>a", "a</think>"])
     [1.0, 0.0, 0.0]
     """
     texts = [completion_text(completion) for completion in completions]
     return [
-        float(text.startswith("<think>") and text.count("<think>") == 1 and "</think>" in text) for text in texts
+        float(text.startswith("<think>") and text.count("<think>") == 1 and "</think>" in text)
+        for text in texts
     ]

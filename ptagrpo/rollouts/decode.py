@@ -1,7 +1,7 @@
 """One decode loop over many questions: what flat and tree rollouts share.
 
-Splits the questions by a memory budget, holds the KV cache of one part, draws continuations and builds records. It
-does not know what a plan is.
+Splits the questions by a memory budget, holds the KV cache of one part, draws continuations and builds
+records. It does not know what a plan is.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FINISH = ("length", "eos", "stop")
 
 @dataclass(frozen=True)
 class Draw:
-    """One continuation: the handle of its KV segment, and the sampled segment itself (its parent is set later)."""
+    """One continuation: the handle of its KV segment, and what was sampled (its parent is set later)."""
 
     handle: int
     token_ids: np.ndarray
@@ -83,7 +83,7 @@ class Decoder:
         return [
             Draw(int(handle), tokens, logprobs, sampling, entropies, FINISH[finish])
             for handle, tokens, logprobs, sampling, entropies, finish in zip(
-                result["handles"], *columns, result["finish"].tolist()
+                result["handles"], *columns, result["finish"].tolist(), strict=True
             )
         ]
 
@@ -132,7 +132,9 @@ def prompt_segment(token_ids: np.ndarray) -> Segment:
     return Segment(-1, token_ids, nothing, nothing, nothing, "prompt")
 
 
-def add_response(policy: Policy, group: Group, path: tuple[int, ...], plan_index: int, cot_index: int) -> None:
+def add_response(
+    policy: Policy, group: Group, path: tuple[int, ...], plan_index: int, cot_index: int
+) -> None:
     """Append the response that runs through the segments of `path`."""
     segments = [group.segments[index] for index in path]
     token_ids = np.concatenate([segment.token_ids for segment in segments])

@@ -33,8 +33,8 @@ def sample_flat(
     `ptagrpo.rollouts` for why.
 
     Args:
-        memory_budget: bytes for KV cache and logits; questions that do not fit together are sampled one part after
-            the other, with the same result.
+        memory_budget: bytes for KV cache and logits; questions that do not fit together are sampled one part
+            after the other, with the same result.
 
     Returns:
         One group per question, in order, with `num_plans = num_generations` and `cots_per_plan = 1`.

@@ -14,8 +14,8 @@ class SamplingParams:
     temperature: > 0. The log-probabilities that training uses are taken under this temperature.
     top_p: in (0, 1], 1 = off. top_k: 0 = off. min_p: in [0, 1), 0 = off.
     max_completion_length: tokens of a response at most, plan and chain together, EOS counted.
-    max_plan_length: tokens of a plan segment at most; a plan that is not closed by then is simply continued by its
-        chains. None: half of `max_completion_length`.
+    max_plan_length: tokens of a plan segment at most; a plan that is not closed by then is simply continued
+        by its chains. None: half of `max_completion_length`.
 
     Raises:
         ConfigError: a value out of its range.
@@ -31,8 +31,8 @@ class SamplingParams:
     def __post_init__(self) -> None:
         if not 0.0 < self.temperature < float("inf"):
             raise ConfigError(
-                f"temperature: got {self.temperature}, must be positive; a group of greedy responses would be one "
-                "response many times"
+                f"temperature: got {self.temperature}, must be positive; a group of greedy responses "
+                "would be one response many times"
             )
         if not 0.0 < self.top_p <= 1.0:
             raise ConfigError(f"top_p: got {self.top_p}, must be in (0, 1]; 1 turns it off")
@@ -41,7 +41,9 @@ class SamplingParams:
         if not 0.0 <= self.min_p < 1.0:
             raise ConfigError(f"min_p: got {self.min_p}, must be in [0, 1); 0 turns it off")
         if self.max_completion_length < 1:
-            raise ConfigError(f"max_completion_length: got {self.max_completion_length}, need at least 1 token")
+            raise ConfigError(
+                f"max_completion_length: got {self.max_completion_length}, need at least 1 token"
+            )
         if self.max_plan_length is not None and self.max_plan_length < 1:
             raise ConfigError(f"max_plan_length: got {self.max_plan_length}, need at least 1 token")
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def encode_prompt(policy: Policy, question: Question) -> np.ndarray:
     """Token ids of the question's prompt, int32[P], P >= 1.
 
-    Chat messages go through the tokenizer's chat template with the opening of the assistant's turn; plain text is
-    encoded as it is, nothing added.
+    Chat messages go through the tokenizer's chat template with the opening of the assistant's turn; plain
+    text is encoded as it is, nothing added.
 
     Raises:
         DataError: the prompt has no tokens, or one outside the model's vocabulary.
@@ -28,7 +28,9 @@ def encode_prompt(policy: Policy, question: Question) -> np.ndarray:
         prompt = policy.tokenizer.apply_chat_template(prompt, add_generation_prompt=True)
     ids = np.asarray(policy.tokenizer.encode(prompt), np.int32)
     if ids.size == 0:
-        raise DataError(f"question {question.id!r}: its prompt has no tokens; nothing can be sampled after it")
+        raise DataError(
+            f"question {question.id!r}: its prompt has no tokens; nothing can be sampled after it"
+        )
     return ids
 
 

@@ -1,8 +1,8 @@
 """Plan trees: m plans for each question, z chains of thought under each plan (section 3.3 of the paper).
 
-A plan is sampled until it has written `</plan>`, an end of sequence, or its length limit. Its chains continue it: one
-that ran into its limit unclosed is simply carried on by each of them. A plan that ended with an end of sequence, or
-that has used up the whole response, has no chains; its z responses are the plan itself.
+A plan is sampled until it has written `</plan>`, an end of sequence, or its length limit. Its chains continue
+it: one that ran into its limit unclosed is simply carried on by each of them. A plan that ended with an end
+of sequence, or that has used up the whole response, has no chains; its z responses are the plan itself.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def sample_trees(
 ) -> list[Group]:
     """Sample `num_plans` plans for each question and `cots_per_plan` chains under each plan.
 
-    Prompt and plans are computed and stored once. The draws of plan i depend on (seed, step, question id, i), those of
-    its chain k on (seed, step, question id, i, k) and the plan, and on nothing else. Training uses
+    Prompt and plans are computed and stored once. The draws of plan i depend on (seed, step, question id, i),
+    those of its chain k on (seed, step, question id, i, k) and the plan, and on nothing else. Training uses
     `Segment.logprobs`, taken under the temperature alone; see `ptagrpo.rollouts` for why.
 
     Args:
         params: `max_completion_length` bounds plan and chain together, `max_plan_length` the plan segment.
-        memory_budget: bytes for KV cache and logits; questions that do not fit together are sampled one part after
-            the other, with the same result.
+        memory_budget: bytes for KV cache and logits; questions that do not fit together are sampled one part
+            after the other, with the same result.
 
     Returns:
         One group per question, in order; responses in plan-major order, segments depth first.
@@ -78,12 +78,13 @@ def sample_trees(
         drawn = decoder.draw(
             parents=[plans[row].handle for row, _ in open_rows],
             keys=[
-                rng.key(seed, step, *names[plan_rows[row][0]], "chain", plan_rows[row][1], k) for row, k in open_rows
+                rng.key(seed, step, *names[plan_rows[row][0]], "chain", plan_rows[row][1], k)
+                for row, k in open_rows
             ],
             limits=[params.max_completion_length - len(plans[row].token_ids) for row, _ in open_rows],
         )
         chains: dict[int, list[Draw]] = {}
-        for (row, _), chain in zip(open_rows, drawn):
+        for (row, _), chain in zip(open_rows, drawn, strict=True):
             chains.setdefault(row, []).append(chain)
         for q in part:
             group = Group(questions[q], [prompt_segment(prompts[q])], [], num_plans, cots_per_plan)
