@@ -95,3 +95,30 @@ def answer_text(right, template=True, answer="1"):
     value = answer if right else f"{answer}0"
     body = f"<think> t </think> <answer> {value} </answer>"
     return f"<plan> p </plan> {body}" if template else body
+
+
+def random_model(seed, *, vocab=11, attention_bias=False, qk_norm=False, tied=True):
+    """A small `_core.Model` with random weights (2 layers, grouped-query attention, odd sizes)."""
+    from ptagrpo import _core
+
+    head_dim = 6
+    model = _core.Model(
+        {
+            "vocab_size": vocab,
+            "hidden_size": 20,
+            "intermediate_size": 27,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": head_dim,
+            "rms_norm_eps": 1e-6,
+            "tie_word_embeddings": tied,
+            "attention_bias": attention_bias,
+            "qk_norm": qk_norm,
+            "inv_freq": 10000.0 ** (-np.arange(0, head_dim, 2, dtype=np.float64) / head_dim),
+        }
+    )
+    rng = np.random.default_rng(seed)
+    for name, weight in model.parameters().items():
+        weight[...] = rng.normal(0.0, 0.25, weight.shape) + (1.0 if "norm" in name else 0.0)
+    return model
