@@ -1,21 +1,24 @@
-"""The built-in task: chains of quantities, in the manner of iGSM (Ye et al. 2024, arXiv 2407.20311), by our own generator.
+"""The built-in task: chains of quantities, in the manner of iGSM (Ye et al. 2024, arXiv 2407.20311), by our
+own generator.
 
-Ten people each think of a number from 0 to 6; sums wrap around at 7, as weekdays do. A question defines some of the
-numbers by others and asks for one:
+Ten people each think of a number from 0 to 6; sums wrap around at 7, as weekdays do. A question defines some
+of the numbers by others and asks for one:
 
-    Ida is 5 plus Jon. Cat is Ida plus Jon. Dan is 4. Eve is 2 plus Hal. Jon is 5. Hal is 6 plus Cat. What is Hal?
+    Ida is 5 plus Jon. Cat is Ida plus Jon. Dan is 4. Eve is 2 plus Hal. Jon is 5. Hal is 6 plus Cat. What is
+    Hal?
 
-- The *plan* names the quantities that the answer needs, from the goal backwards (`Hal Cat Ida Jon`): no calculation.
+- The *plan* names the quantities that the answer needs, from the goal backwards (`Hal Cat Ida Jon`): no
+  calculation.
 - *think* works through them in reverse: `Jon 5. Ida 5 plus Jon = 5 plus 5 = 3. ...`.
-- Every needed quantity but the first is built on the one before it (at times on an earlier one as well), so that there
-  is exactly one right order. The other statements are *distractors*.
+- Every needed quantity but the first is built on the one before it (at times on an earlier one as well), so
+  that there is exactly one right order. The other statements are *distractors*.
 - Difficulty is the number of needed quantities, 2 to 5.
-- A question belongs to the test split when the checksum of its structure falls in one tenth of the checksums. The
-  structure is the whole question up to names and order of statements, so that no test question is a renamed or
-  shuffled training question, whatever the seeds.
+- A question belongs to the test split when the checksum of its structure falls in one tenth of the checksums.
+  The structure is the whole question up to names and order of statements, so that no test question is a
+  renamed or shuffled training question, whatever the seeds.
 
-This module knows text and numbers only: no model, no training. `teacher_record` writes solutions as a *teacher that
-tires* does: it stops its plan early, and its reasoning then guesses what it has not worked out.
+This module knows text and numbers only: no model, no training. `teacher_record` writes solutions as a
+*teacher that tires* does: it stops its plan early, and its reasoning then guesses what it has not worked out.
 """
 
 from __future__ import annotations
@@ -26,11 +29,13 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
 
 from ..errors import ConfigError, DataError
-from ..io import atomic_write_json
 from ..records import Question
+from ..tokenizer import Tokenizer
 
 MODULUS = 7
 NAMES = ("Ada", "Ben", "Cat", "Dan", "Eve", "Fay", "Gus", "Hal", "Ida", "Jon")
@@ -44,7 +49,8 @@ EOS_TOKEN, PAD_TOKEN, UNK_TOKEN = "<eos>", "<pad>", "<unk>"
 
 @dataclass(frozen=True)
 class Definition:
-    """One statement: `name` is `constant` plus the sum of `parents` (names); at most one parent beside a constant."""
+    """One statement: `name` is `constant` plus the sum of `parents` (names); at most one parent beside a
+    constant."""
 
     name: str
     constant: int | None
@@ -62,7 +68,8 @@ class Definition:
 
 @dataclass(frozen=True)
 class Problem:
-    """One question: its statements in the order shown, the name asked for, and the one right plan (goal first)."""
+    """One question: its statements in the order shown, the name asked for, and the one right plan (goal
+    first)."""
 
     definitions: tuple[Definition, ...]
     goal: str
@@ -97,7 +104,8 @@ class Problem:
         return " ".join([d.text() for d in self.definitions] + [f"What is {self.goal}?"])
 
     def structure(self) -> str:
-        """The question up to names, order of statements and order of summands: equal for renamed or shuffled copies."""
+        """The question up to names, order of statements and order of summands: equal for renamed or shuffled
+        copies."""
         index = {name: i for i, name in enumerate(self.plan)}
 
         def shape(definition: Definition) -> list:
@@ -122,7 +130,8 @@ class Problem:
         A quantity that a definition needs and that the plan leaves out is guessed with `guess`.
 
         Raises:
-            ConfigError: the plan leaves something out and there is no `guess`, or it does not begin with the goal.
+            ConfigError: the plan leaves something out and there is no `guess`, or it does not begin with the
+                goal.
         """
         plan = tuple(self.plan if plan is None else plan)
         if not plan or plan[0] != self.goal:
@@ -148,7 +157,8 @@ class Problem:
         return " ".join(sentences), str(values[self.goal])
 
     def to_question(self, id: str) -> Question:
-        """The record that rollouts and evaluation take. Columns: `gold_plan` (text) and `length` (difficulty)."""
+        """The record that rollouts and evaluation take. Columns: `gold_plan` (text) and `length`
+        (difficulty)."""
         return Question(
             id=id,
             prompt=self.question,
@@ -218,7 +228,8 @@ def questions(count: int, *, split: str, seed: int, lengths: Sequence[int] = LEN
 
 
 def clean_record(problem: Problem) -> dict[str, str]:
-    """The right plan with right reasoning: a record (question, plan, think, answer) for supervised training."""
+    """The right plan with right reasoning: a record (question, plan, think, answer) for supervised training.
+    """
     think, answer = problem.think()
     return {"question": problem.question, "plan": " ".join(problem.plan), "think": think, "answer": answer}
 
@@ -226,7 +237,8 @@ def clean_record(problem: Problem) -> dict[str, str]:
 def teacher_record(
     problem: Problem, rng: random.Random, stop: Sequence[float] = TIRING_TEACHER
 ) -> dict[str, str]:
-    """A record by a teacher that tires: after `j` names it ends its plan with chance `stop[j - 1]`, and guesses the rest."""
+    """A record by a teacher that tires: after `j` names it ends its plan with chance `stop[j - 1]`, and
+    guesses the rest."""
     plan = [problem.plan[0]]
     for name in problem.plan[1:]:
         if rng.random() < stop[min(len(plan), len(stop)) - 1]:
@@ -284,8 +296,10 @@ def parse_question(text: str) -> Problem:
 
 @dataclass(frozen=True)
 class PlanCheck:
-    """How a plan compares with the right one. `marks`: (name as written, "right" | "wrong") in the plan's order;
-    `missing`: needed names that it lacks, in the right order. `right` holds iff names and order are exactly right."""
+    """How a plan compares with the right one. `marks`: (name as written, "right" | "wrong") in the plan's
+    order;
+    `missing`: needed names that it lacks, in the right order. `right` holds iff names and order are exactly
+    right."""
 
     right: bool
     marks: tuple[tuple[str, str], ...]
@@ -293,7 +307,8 @@ class PlanCheck:
 
 
 def check_plan(gold_plan: str, plan: str | None) -> PlanCheck:
-    """Compare a plan's text with the right one, name by name: a name is right where the same name stands in its place.
+    """Compare a plan's text with the right one, name by name: a name is right where the same name stands in
+    its place.
 
     >>> check_plan("Hal Cat Ida", "Hal Cat")
     PlanCheck(right=False, marks=(('Hal', 'right'), ('Cat', 'right')), missing=('Ida',))
@@ -325,27 +340,26 @@ def vocabulary() -> list[str]:
     ]
 
 
-def save_tokenizer(folder: str | Path) -> Path:
-    """Write the task's word-level tokenizer (tokenizer.json, tokenizer_config.json, ...) to `folder` and return it.
+def build_tokenizer() -> Tokenizer:
+    """The task's word-level tokenizer: one token a word, white space carries no meaning.
 
-    One token a word; white space carries no meaning; decoding puts no space before a full stop or a question mark.
-    The tags are ordinary added tokens (they stay when special tokens are skipped); `<eos>` and `<pad>` are special.
+    Decoding puts no space before a full stop or a question mark. The tags are ordinary added tokens (they
+    stay when special tokens are skipped); `<eos>`, `<pad>` and `<unk>` are special.
+
+    >>> tokenizer = build_tokenizer()
+    >>> tokenizer.decode(tokenizer.encode("Hal is 6 plus Cat . What is Hal ?"))
+    'Hal is 6 plus Cat. What is Hal?'
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    tokenizer = Tokenizer(
+    backend = tokenizers.Tokenizer(
         models.WordLevel({word: i for i, word in enumerate(vocabulary())}, unk_token=UNK_TOKEN)
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
-    tokenizer.add_special_tokens([PAD_TOKEN, EOS_TOKEN, UNK_TOKEN])
-    tokenizer.add_tokens([AddedToken(tag, normalized=False, special=False) for tag in TAGS])
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    atomic_write_json(
-        folder / "tokenizer_config.json",
-        {
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    backend.add_special_tokens([PAD_TOKEN, EOS_TOKEN, UNK_TOKEN])
+    backend.add_tokens([tokenizers.AddedToken(tag, normalized=False, special=False) for tag in TAGS])
+    return Tokenizer(
+        backend,
+        config={
             "tokenizer_class": "PreTrainedTokenizerFast",
             "eos_token": EOS_TOKEN,
             "pad_token": PAD_TOKEN,
@@ -354,8 +368,3 @@ def save_tokenizer(folder: str | Path) -> Path:
             "model_max_length": 256,
         },
     )
-    atomic_write_json(
-        folder / "special_tokens_map.json",
-        {"eos_token": EOS_TOKEN, "pad_token": PAD_TOKEN, "unk_token": UNK_TOKEN},
-    )
-    return folder

@@ -1,4 +1,5 @@
-"""How the page shows questions of the built-in task: statements, the graph of quantities, marked plans and lines."""
+"""How the page shows questions of the built-in task: statements, the graph of quantities, marked plans and
+lines."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def true_values(problem: Problem) -> dict[str, int]:
 
 
 def graph_svg(problem: Problem) -> str:
-    """The graph of quantities as inline SVG: the chain from its constant to the goal, distractors below, dashed."""
+    """The graph of quantities as inline SVG: the chain from its constant to the goal, distractors below,
+    dashed."""
     values, order = true_values(problem), list(reversed(problem.plan))
     others = [d.name for d in problem.definitions if d.name not in problem.plan]
     by_name = problem.by_name
@@ -61,19 +63,28 @@ def graph_svg(problem: Problem) -> str:
     for name, (x, y) in place.items():
         kind = " idle" if name in others else " goal" if name == problem.goal else ""
         value = values.get(name)
-        parts.append(f'<rect class="g-node{kind}" x="{x + 1}" y="{y}" width="{_NODE_W - 2}" height="{_NODE_H}" rx="10"/>'
-                     f'<text class="g-name{kind}" x="{x + _NODE_W / 2}" y="{y + 18}">{escape(name)}</text>'
-                     f'<text class="g-value{kind}" x="{x + _NODE_W / 2}" y="{y + 33}">{"" if value is None else value}</text>')
-    markers = "".join(f'<marker id="head{kind}" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" markerHeight="7" '
-                      f'orient="auto"><path class="g-head{kind.replace("-", " ")}" d="M0,0 L8,4 L0,8 z"/></marker>'
-                      for kind in ("", "-idle"))
+        parts.append(
+            f'<rect class="g-node{kind}" x="{x + 1}" y="{y}" width="{_NODE_W - 2}" height="{_NODE_H}" '
+            f'rx="10"/>'
+            f'<text class="g-name{kind}" x="{x + _NODE_W / 2}" y="{y + 18}">{escape(name)}</text>'
+            f'<text class="g-value{kind}" x="{x + _NODE_W / 2}" y="{y + 33}">'
+            f"{'' if value is None else value}</text>"
+        )
+    markers = "".join(
+        f'<marker id="head{kind}" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" markerHeight="7" '
+        f'orient="auto"><path class="g-head{kind.replace("-", " ")}" d="M0,0 L8,4 L0,8 z"/></marker>'
+        for kind in ("", "-idle")
+    )
     label = f"Needed, in order of computing: {', '.join(order)}. Distractors: {', '.join(others) or 'none'}."
-    return (f'<svg viewBox="-4 0 {width} {height}" role="img" aria-label="{escape(label)}">'
-            f"<defs>{markers}</defs>{''.join(parts)}</svg>")
+    return (
+        f'<svg viewBox="-4 0 {width} {height}" role="img" aria-label="{escape(label)}">'
+        f"<defs>{markers}</defs>{''.join(parts)}</svg>"
+    )
 
 
 class ChainsView(View):
-    """Built-in task: each needed quantity a solid node, the goal filled; plans as chips; wrong lines marked."""
+    """Built-in task: each needed quantity a solid node, the goal filled; plans as chips; wrong lines marked.
+    """
 
     def heading(self, question: Question) -> str:
         return f"What is {parse_question(str(question.prompt)).goal}?"
@@ -84,7 +95,10 @@ class ChainsView(View):
     def body(self, question: Question) -> str:
         problem = parse_question(str(question.prompt))
         needed = set(problem.plan)
-        facts = "".join(f"<li{'' if d.name in needed else ' class=idle'}>{escape(d.text())}</li>" for d in problem.definitions)
+        facts = "".join(
+            f"<li{'' if d.name in needed else ' class=idle'}>{escape(d.text())}</li>"
+            for d in problem.definitions
+        )
         return f'<ul class="facts">{facts}</ul><div class="picture">{graph_svg(problem)}</div>'
 
     def plan(self, question: Question, plan: str | None) -> Marked | None:
