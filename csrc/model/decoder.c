@@ -92,7 +92,7 @@ pta_code pta_model_forward(pta_model *m, const pta_forest *f, const int32_t *sou
     code = run_layers(m, t, err);
     if (!code) code = pta_head_forward(m, t, logprobs, entropies, err);
     if (code || !keep)
-        pta_tape_free(t);
+        pta_tape_free(t, m);
     else
         m->tape = t;
     return code;
@@ -106,13 +106,12 @@ pta_code pta_model_logits(pta_model *m, const pta_forest *f, const int32_t *rows
     if (code) return code;
     code = run_layers(m, t, err);
     if (!code) code = pta_head_logits(m, t, rows, R, logits, err);
-    pta_tape_free(t);
+    pta_tape_free(t, m);
     return code;
 }
 
 /* Scratch of the backward pass. */
 typedef struct {
-    float *memory;
     float *dx;       /* [T, C] gradient of the residual stream */
     float *dnormed;  /* [T, C] */
     float *dwide;    /* [T, max(F, H·D)] gradient of the product, or of the attention's output */
@@ -122,12 +121,13 @@ typedef struct {
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-static pta_code scratch_create(backward_scratch *s, const pta_config *c, int64_t T, pta_error *err) {
+static pta_code scratch_create(backward_scratch *s, pta_model *m, int64_t T, pta_error *err) {
+    const pta_config *c = &m->config;
     int64_t width = pta_qkv_width(c), wide = larger(c->F, c->H * c->D), middle = larger(2 * c->F, width);
     int64_t reduce = PTA_ROW_BLOCKS * larger(c->C, width + 2 * c->D);
     int64_t total = T * (2 * c->C + wide + middle) + reduce;
-    float *p = s->memory = pta_alloc_uninit(total, sizeof(float));
-    if (!p) return pta_fail(err, PTA_E_MEMORY, "backward: no memory for %.2f GiB", (double)total * 4 / (1 << 30));
+    float *p = pta_buffer_reserve(&m->backward_memory, total, err);
+    if (!p) return err->code;
     s->dmiddle = p, p += T * middle;
     s->dwide = p, p += T * wide;
     s->dx = p, p += T * c->C;
@@ -174,13 +174,12 @@ pta_code pta_model_backward(pta_model *m, const float *dlogprobs, const float *d
         return pta_fail(err, PTA_E_STATE, "the weights changed since forward: call forward again");
     backward_scratch s = {0};
     pta_code code = pta_model_need_grads(m, err);
-    if (!code) code = scratch_create(&s, &m->config, t->forest->T, err);
+    if (!code) code = scratch_create(&s, m, t->forest->T, err);
     if (code) return code;
     code = pta_head_backward(m, t, s.dx, dlogprobs, dentropies, err);
     for (int64_t l = m->config.L - 1; l >= 0 && !code; l--)
         code = layer_backward(m, &m->weights.layers[l], &m->grads.layers[l], &t->layers[l], t, &s, err);
     if (!code) pta_embedding_backward(m->grads.embed, s.dx, t->forest->tokens, t->forest->T, m->config.C);
-    pta_free(s.memory);
     pta_model_drop_tape(m);
     return code;
 }

@@ -14,16 +14,17 @@ enum { CHUNK_FLOATS = 1 << 24, CHUNK_ROWS = 4096 }; /* at most 64 MiB of logits 
 /* Scratch of one chunk of R rows. */
 typedef struct {
     int64_t rows;
-    float *memory, *gathered, *normed, *rstd, *logits, *dnormed, *dgathered, *reduce;
+    float *gathered, *normed, *rstd, *logits, *dnormed, *dgathered, *reduce;
 } chunk;
 
-static pta_code chunk_create(chunk *k, const pta_config *c, int64_t N, pta_error *err) {
+static pta_code chunk_create(chunk *k, pta_model *m, int64_t N, pta_error *err) {
+    const pta_config *c = &m->config;
     int64_t rows = CHUNK_FLOATS / c->V;
     rows = rows < 16 ? 16 : rows > CHUNK_ROWS ? CHUNK_ROWS : rows;
     k->rows = rows < N ? rows : N;
     int64_t wide = k->rows * c->C, total = 4 * wide + k->rows + k->rows * c->V + PTA_ROW_BLOCKS * c->C;
-    float *p = k->memory = pta_alloc_uninit(total, sizeof(float));
-    if (!p) return pta_fail(err, PTA_E_MEMORY, "no memory for %.2f GiB of logits", (double)total * 4 / (1 << 30));
+    float *p = pta_buffer_reserve(&m->head_memory, total, err);
+    if (!p) return err->code;
     k->logits = p, p += k->rows * c->V;
     k->gathered = p, p += wide;
     k->normed = p, p += wide;
@@ -43,9 +44,9 @@ static void chunk_logits(const pta_model *m, const pta_tape *t, chunk *k, const 
     pta_gemm_forward(logits ? logits : k->logits, c->V, k->normed, c->C, m->weights.head, R, c->V, c->C, false);
 }
 
-pta_code pta_head_forward(const pta_model *m, pta_tape *t, float *logprobs, float *entropies, pta_error *err) {
-    chunk k;
-    pta_code code = chunk_create(&k, &m->config, t->N, err);
+pta_code pta_head_forward(pta_model *m, pta_tape *t, float *logprobs, float *entropies, pta_error *err) {
+    chunk k = {0};
+    pta_code code = chunk_create(&k, m, t->N, err);
     if (code) return code;
     for (int64_t first = 0; first < t->N && !code; first += k.rows) {
         int64_t R = t->N - first < k.rows ? t->N - first : k.rows;
@@ -61,15 +62,14 @@ pta_code pta_head_forward(const pta_model *m, pta_tape *t, float *logprobs, floa
         if (!code) code = pta_poll_interrupt(err);
     }
     memcpy(entropies, t->entropy, (size_t)t->N * sizeof(float));
-    pta_free(k.memory);
     return code;
 }
 
 pta_code pta_head_backward(pta_model *m, const pta_tape *t, float *dx, const float *dlogprobs, const float *dentropies,
                            pta_error *err) {
     const pta_config *c = &m->config;
-    chunk k;
-    pta_code code = chunk_create(&k, c, t->N, err);
+    chunk k = {0};
+    pta_code code = chunk_create(&k, m, t->N, err);
     if (code) return code;
     memset(dx, 0, (size_t)(t->forest->T * c->C) * sizeof(float));
     for (int64_t first = 0; first < t->N && !code; first += k.rows) {
@@ -85,19 +85,17 @@ pta_code pta_head_backward(pta_model *m, const pta_tape *t, float *dx, const flo
         pta_embedding_backward(dx, k.dgathered, t->source + first, R, c->C); /* scatter-add back to the rows */
         code = pta_poll_interrupt(err);
     }
-    pta_free(k.memory);
     return code;
 }
 
-pta_code pta_head_logits(const pta_model *m, const pta_tape *t, const int32_t *rows, int64_t R, float *logits,
+pta_code pta_head_logits(pta_model *m, const pta_tape *t, const int32_t *rows, int64_t R, float *logits,
                          pta_error *err) {
-    chunk k;
-    pta_code code = chunk_create(&k, &m->config, R, err);
+    chunk k = {0};
+    pta_code code = chunk_create(&k, m, R, err);
     if (code) return code;
     for (int64_t first = 0; first < R; first += k.rows) {
         int64_t count = R - first < k.rows ? R - first : k.rows;
         chunk_logits(m, t, &k, rows + first, count, logits + first * m->config.V);
     }
-    pta_free(k.memory);
     return PTA_OK;
 }

@@ -136,7 +136,10 @@ pta_code pta_model_create(pta_model **out, const pta_config *config, pta_error *
 
 void pta_model_free(pta_model *m) {
     if (!m) return;
-    pta_tape_free(m->tape);
+    pta_tape_free(m->tape, m);
+    pta_buffer_free(&m->tape_memory);
+    pta_buffer_free(&m->head_memory);
+    pta_buffer_free(&m->backward_memory);
     pta_free(m->weights.arena);
     pta_free(m->weights.layers);
     pta_free(m->grads.arena);
@@ -170,7 +173,7 @@ pta_code pta_model_need_rope(pta_model *m, int64_t count, pta_error *err) {
 }
 
 void pta_model_drop_tape(pta_model *m) {
-    pta_tape_free(m->tape);
+    pta_tape_free(m->tape, m);
     m->tape = NULL;
 }
 

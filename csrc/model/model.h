@@ -63,6 +63,9 @@ typedef struct {
     float *rope;            /* [rope_capacity, 2, D/2] cos then sin of each position */
     int64_t rope_capacity;
     pta_tape *tape;         /* NULL: nothing recorded */
+    /* Memory kept from call to call, since fresh pages cost more than the arithmetic of a small model: that of the last
+     * tape, of the head's chunks, of backward. */
+    pta_buffer tape_memory, head_memory, backward_memory;
     uint64_t version;       /* increases with every change of the weights that goes through the core */
 } pta_model;
 

@@ -33,7 +33,7 @@ static void lay_out(pta_tape *t, cursor *c, const pta_config *k, int64_t T) {
     t->product = take(c, T * k->F);
 }
 
-pta_code pta_tape_create(pta_tape **out, const pta_model *m, const pta_forest *f, int64_t num_targets, bool keep,
+pta_code pta_tape_create(pta_tape **out, pta_model *m, const pta_forest *f, int64_t num_targets, bool keep,
                          pta_error *err) {
     pta_tape *t = pta_alloc(1, sizeof *t);
     if (!t) return pta_fail(err, PTA_E_MEMORY, "no memory for a tape");
@@ -49,23 +49,31 @@ pta_code pta_tape_create(pta_tape **out, const pta_model *m, const pta_forest *f
     cursor count = {NULL, 0};
     if (t->layers) {
         lay_out(t, &count, &m->config, f->T);
-        t->arena = pta_alloc_uninit(count.used, sizeof(float));
+        t->memory = m->tape_memory;
+        m->tape_memory = (pta_buffer){NULL, 0};
+        pta_buffer_reserve(&t->memory, count.used, NULL);
     }
-    if (!t->arena || !t->source || !t->target || !t->lse || !t->entropy) {
-        pta_tape_free(t);
+    if (t->memory.capacity < count.used || !t->memory.data || !t->layers || !t->source || !t->target || !t->lse ||
+        !t->entropy) {
+        pta_tape_free(t, m);
         return pta_fail(err, PTA_E_MEMORY,
                         "no memory for the activations of %d tokens: %.2f GiB; use smaller batches "
                         "(max_tokens_per_micro_batch)",
                         f->T, (double)count.used * 4 / (1 << 30));
     }
-    lay_out(t, &(cursor){t->arena, 0}, &m->config, f->T);
+    lay_out(t, &(cursor){t->memory.data, 0}, &m->config, f->T);
     *out = t;
     return PTA_OK;
 }
 
-void pta_tape_free(pta_tape *t) {
+void pta_tape_free(pta_tape *t, pta_model *m) {
     if (!t) return;
-    pta_free(t->arena);
+    if (m->tape_memory.capacity < t->memory.capacity) { /* keep the larger of two */
+        pta_buffer_free(&m->tape_memory);
+        m->tape_memory = t->memory;
+    } else {
+        pta_buffer_free(&t->memory);
+    }
     pta_free(t->layers);
     pta_free(t->source);
     pta_free(t->target);

@@ -19,7 +19,7 @@ typedef struct {
 } pta_activations;
 
 struct pta_tape {
-    float *arena;
+    pta_buffer memory;   /* taken from the model, given back by pta_tape_free */
     const pta_forest *forest;
     int64_t num_layers;  /* L when everything is kept, 1 when all layers share one set */
     pta_activations *layers;
@@ -34,9 +34,9 @@ struct pta_tape {
 };
 
 /* Memory for a forest's activations; all layers' when `keep`, else one set that every layer overwrites. */
-pta_code pta_tape_create(pta_tape **out, const pta_model *m, const pta_forest *f, int64_t num_targets, bool keep,
+pta_code pta_tape_create(pta_tape **out, pta_model *m, const pta_forest *f, int64_t num_targets, bool keep,
                          pta_error *err);
-void pta_tape_free(pta_tape *t);
+void pta_tape_free(pta_tape *t, pta_model *m);
 
 static inline pta_activations *pta_tape_layer(const pta_tape *t, int64_t l) {
     return &t->layers[t->num_layers == 1 ? 0 : l];
