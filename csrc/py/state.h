@@ -53,6 +53,7 @@ int pta_py_add_model(PyObject *module);
 int pta_py_add_cache(PyObject *module);
 int pta_py_add_rl(PyObject *module);
 int pta_py_add_optim(PyObject *module);
+int pta_py_add_ops(PyObject *module);
 
 /* Create a heap type of `module`, put it into *slot of the module's state and into the module. 0 or -1. */
 int pta_py_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot);
