@@ -1,6 +1,6 @@
 """Plain NumPy twins of the core's operations, forward only, in float64: read these to know what C computes.
 
-Gradients are tested against finite differences of these twins, so a backward formula is never compared with itself.
+Gradients are tested against finite differences of these twins: no backward formula is compared with itself.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def heads(qkv, bias, q_norm, k_norm, rope, position, H, K, D, eps):
 
 
 def visible(offsets, parent):
-    """bool[T, T]: may query i see key j. Written from the definition (own segment up to i, and all ancestors)."""
+    """bool[T, T]: may query i see key j. From the definition: own segment up to i, and all ancestors."""
     T = offsets[-1]
     mask = np.zeros((T, T), bool)
     for s in range(len(parent)):

@@ -1,4 +1,4 @@
-"""Each operation of the C core against its NumPy twin, and its gradient against finite differences of the twin."""
+"""Each operation of the C core against its NumPy twin, its gradient against finite differences of the twin."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_exp_over_its_whole_range():
 
 
 def test_philox_known_answers_and_uniformity():
-    """Philox4x32-10 with key 0 and counter 0 starts with 6627e8d5 e169c58d (the authors' known-answer file)."""
+    """Philox4x32-10 with key 0 and counter 0 starts with 6627e8d5 e169c58d (the authors' answers)."""
     expected = ((0x6627E8D5 << 32 | 0xE169C58D) >> 11) * 2.0**-53
     assert _core.ops_uniform(0, 0) == expected
     draws = np.array([_core.ops_uniform(12345, i) for i in range(20_000)])
@@ -56,7 +56,10 @@ def test_philox_known_answers_and_uniformity():
     assert ((counts - 1000) ** 2 / 1000).sum() < 43.8  # chi-square, 19 degrees of freedom, p = 0.001
 
 
-@pytest.mark.parametrize("m, n, k", [(1, 1, 1), (1, 33, 7), (5, 3, 129), (130, 70, 65), (300, 17, 64), (0, 4, 3)])
+SHAPES = [(1, 1, 1), (1, 33, 7), (5, 3, 129), (130, 70, 65), (300, 17, 64), (0, 4, 3)]
+
+
+@pytest.mark.parametrize("m, n, k", SHAPES)
 def test_gemm(m, n, k):
     x, w, dy = normal(1, m, k), normal(2, n, k), normal(3, m, n)
     y0, dx0, dw0 = normal(4, m, n), normal(5, m, k), normal(6, n, k)
@@ -137,8 +140,9 @@ def test_logprobs_of_a_large_vocabulary_and_extreme_logits():
     z = np.full((2, 151_936), -80.0, np.float32)
     z[0] = normal(1, 151_936) * 5
     z[1, 7] = 80.0
-    lp, h, _ = _core.ops_logprobs(z, np.array([3, 7], np.int32), 1.0, np.ones(2, np.float32), np.zeros(2, np.float32))
-    exact = twin.logprobs(z.astype(np.float64), np.array([3, 7]), 1.0)
+    target, one = np.array([3, 7], np.int32), np.ones(2, np.float32)
+    lp, h, _ = _core.ops_logprobs(z, target, 1.0, one, 0 * one)
+    exact = twin.logprobs(z.astype(np.float64), target, 1.0)
     assert_close(lp, exact[0], FORWARD)
     assert_close(h, exact[1], FORWARD)
 
@@ -219,7 +223,7 @@ def test_attention_across_tiles(threads):
 
 
 def test_the_mask_rule_of_the_depth_first_order():
-    """Key j is visible to query i iff j <= i < end of the subtree of j's segment: on every small random forest."""
+    """Key j is visible to query i iff j <= i < end of the subtree of j's segment, on small random forests."""
     rng = np.random.default_rng(0)
     for _ in range(300):
         parent = [-1]
@@ -227,7 +231,7 @@ def test_the_mask_rule_of_the_depth_first_order():
             path = [len(parent) - 1]
             while path[-1] >= 0:
                 path.append(parent[path[-1]])
-            parent.append(int(rng.choice(path)))  # a descendant or relative of the segment before: depth-first
+            parent.append(int(rng.choice(path)))  # the segment before, or one above it
         lengths = rng.integers(0, 4, len(parent))
         lengths[0] += 1
         offsets = np.concatenate([[0], np.cumsum(lengths)])
