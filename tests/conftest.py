@@ -24,7 +24,9 @@ def shared_data() -> Path:
     """Folder of the real data (environment variable PTAGRPO_DATA, else ../shared/data beside the repository)."""
     folder = Path(os.environ.get("PTAGRPO_DATA") or REPOSITORY.parent / "shared" / "data")
     if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}: set PTAGRPO_DATA to the folder that has maths/, traces/, checkpoints/")
+        pytest.skip(
+            f"no real data at {folder}: set PTAGRPO_DATA to the folder that has maths/, traces/, checkpoints/"
+        )
     return folder
 
 

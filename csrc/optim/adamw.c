@@ -1,0 +1,143 @@
+#include "adamw.h"
+
+#include <math.h>
+
+#include "../core/target.h"
+#include "../core/threads.h"
+
+enum { BLOCK = 1 << 14, LANES = 16 };
+
+/* Σ x² of one block: LANES running sums, so that the compiler can vectorise without reordering. */
+PTA_CLONES
+static double block_squares(const float *x, int64_t count) {
+    double lanes[LANES] = {0.0};
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        for (int j = 0; j < LANES; j++) lanes[j] += (double)x[i + j] * (double)x[i + j];
+    for (int j = 0; i < count; i++, j++) lanes[j] += (double)x[i] * (double)x[i];
+    double sum = 0.0;
+    for (int j = 0; j < LANES; j++) sum += lanes[j];
+    return sum;
+}
+
+pta_code pta_global_norm(double *norm, const float *x, int64_t count, pta_error *err) {
+    int64_t blocks = (count + BLOCK - 1) / BLOCK;
+    double *partial = pta_alloc_uninit(blocks, sizeof(double));
+    if (!partial) return pta_fail(err, PTA_E_MEMORY, "no memory for the gradient norm");
+#pragma omp parallel for num_threads(pta_num_threads()) if (blocks > 1) schedule(static)
+    for (int64_t b = 0; b < blocks; b++)
+        partial[b] = block_squares(x + b * BLOCK, count - b * BLOCK < BLOCK ? count - b * BLOCK : BLOCK);
+    double sum = 0.0;
+    for (int64_t b = 0; b < blocks; b++) sum += partial[b];
+    pta_free(partial);
+    *norm = sqrt(sum);
+    return PTA_OK;
+}
+
+pta_code pta_adamw_create(pta_adamw **out, const pta_model *model, double beta1, double beta2, double eps,
+                          pta_error *err) {
+    if (!(beta1 >= 0.0 && beta1 < 1.0)) return pta_fail(err, PTA_E_VALUE, "beta1 is %g, must be in [0, 1)", beta1);
+    if (!(beta2 >= 0.0 && beta2 < 1.0)) return pta_fail(err, PTA_E_VALUE, "beta2 is %g, must be in [0, 1)", beta2);
+    if (!(eps > 0.0) || isinf(eps)) return pta_fail(err, PTA_E_VALUE, "eps is %g, must be positive and finite", eps);
+    pta_adamw *o = pta_alloc(1, sizeof *o);
+    if (!o) return pta_fail(err, PTA_E_MEMORY, "no memory for an optimizer");
+    *o = (pta_adamw){beta1, beta2, eps, 0, model->num_floats, pta_alloc(model->num_floats, sizeof(float)),
+                     pta_alloc(model->num_floats, sizeof(float))};
+    if (!o->m || !o->v) {
+        pta_adamw_free(o);
+        return pta_fail(err, PTA_E_MEMORY, "no memory for %.2f GiB of moments",
+                        2.0 * (double)model->num_floats * sizeof(float) / (1 << 30));
+    }
+    *out = o;
+    return PTA_OK;
+}
+
+void pta_adamw_free(pta_adamw *o) {
+    if (!o) return;
+    pta_free(o->m);
+    pta_free(o->v);
+    pta_free(o);
+}
+
+/* The coefficients of one step, in the precision of the weights. */
+typedef struct {
+    float clip, keep, one_minus_beta1, beta2, one_minus_beta2, step_size, root_correction, eps;
+} coefficients;
+
+PTA_CLONES
+static void update(float *restrict w, float *restrict m, float *restrict v, const float *restrict g, int64_t count,
+                   const coefficients *k) {
+    const coefficients c = *k;
+    for (int64_t i = 0; i < count; i++) {
+        float gradient = g[i] * c.clip;
+        m[i] += c.one_minus_beta1 * (gradient - m[i]);
+        v[i] = v[i] * c.beta2 + c.one_minus_beta2 * gradient * gradient;
+        w[i] = w[i] * c.keep - c.step_size * m[i] / (sqrtf(v[i]) / c.root_correction + c.eps);
+    }
+}
+
+static pta_code refuse_nonfinite(const pta_model *model, double norm, pta_error *err) {
+    for (int64_t p = 0; p < model->num_params; p++) {
+        const pta_param *param = &model->params[p];
+        int64_t size = param->rows * (param->cols ? param->cols : 1);
+        for (int64_t i = 0; i < size; i++) {
+            float value = model->grads.arena[param->offset + i];
+            if (!isfinite(value))
+                return pta_fail(err, PTA_E_NONFINITE,
+                                "the gradient of %s is %g at element %lld; weights and moments were left as they were",
+                                param->name, (double)value, (long long)i);
+        }
+    }
+    return pta_fail(err, PTA_E_NONFINITE, "the gradient norm is %g; weights and moments were left as they were", norm);
+}
+
+static pta_code check(const pta_model *model, double lr, double weight_decay, double max_norm, pta_error *err) {
+    if (!model->grads.arena)
+        return pta_fail(err, PTA_E_STATE, "the model has no gradients yet: call backward before step");
+    if (!(lr >= 0.0) || isinf(lr)) return pta_fail(err, PTA_E_VALUE, "lr is %g, must be finite and 0 or more", lr);
+    if (!(weight_decay >= 0.0) || isinf(weight_decay))
+        return pta_fail(err, PTA_E_VALUE, "weight_decay is %g, must be finite and 0 or more", weight_decay);
+    if (isnan(max_norm)) return pta_fail(err, PTA_E_VALUE, "max_grad_norm is NaN; 0 or less means no clipping");
+    return PTA_OK;
+}
+
+pta_code pta_adamw_step(pta_adamw *o, pta_model *model, double lr, double weight_decay, double max_norm,
+                        double *grad_norm, pta_error *err) {
+    pta_code code = check(model, lr, weight_decay, max_norm, err);
+    double norm;
+    if (!code) code = pta_global_norm(&norm, model->grads.arena, o->num_floats, err);
+    if (code) return code;
+    if (!isfinite(norm)) return refuse_nonfinite(model, norm, err);
+    double clip = max_norm > 0.0 ? fmin(1.0, max_norm / (norm + 1e-6)) : 1.0;
+    if (norm * clip > 1e18)
+        return pta_fail(err, PTA_E_NONFINITE,
+                        "the gradient norm is %g, above 1e18: its square does not fit the moments; weights and moments "
+                        "were left as they were",
+                        norm);
+    double t = (double)(o->step_count + 1);
+    coefficients c = {
+        .clip = (float)clip,
+        .one_minus_beta1 = (float)(1.0 - o->beta1),
+        .beta2 = (float)o->beta2,
+        .one_minus_beta2 = (float)(1.0 - o->beta2),
+        .step_size = (float)(lr / (1.0 - pow(o->beta1, t))),
+        .root_correction = (float)sqrt(1.0 - pow(o->beta2, t)),
+        .eps = (float)o->eps,
+    };
+#pragma omp parallel num_threads(pta_num_threads()) firstprivate(c)
+    for (int64_t p = 0; p < model->num_params; p++) {
+        const pta_param *param = &model->params[p];
+        int64_t size = param->rows * (param->cols ? param->cols : 1);
+        c.keep = param->decay ? (float)(1.0 - lr * weight_decay) : 1.0f;
+#pragma omp for schedule(static) nowait
+        for (int64_t first = 0; first < size; first += BLOCK) {
+            int64_t at = param->offset + first;
+            update(model->weights.arena + at, o->m + at, o->v + at, model->grads.arena + at,
+                   size - first < BLOCK ? size - first : BLOCK, &c);
+        }
+    }
+    o->step_count++;
+    model->version++;
+    *grad_norm = norm;
+    return PTA_OK;
+}
