@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import DataError
+from .. import generation
 from ..records import Question
 
 if TYPE_CHECKING:
@@ -15,23 +15,15 @@ if TYPE_CHECKING:
 
 
 def encode_prompt(policy: Policy, question: Question) -> np.ndarray:
-    """Token ids of the question's prompt, int32[P], P >= 1.
+    """Token ids of the question's prompt, int32[P], P >= 1, exactly as `Policy.generate` encodes it.
 
     Chat messages go through the tokenizer's chat template with the opening of the assistant's turn; plain
-    text is encoded as it is, nothing added.
+    text is encoded as it is, after the BOS token where the tokenizer uses one.
 
     Raises:
-        DataError: the prompt has no tokens, or one outside the model's vocabulary.
+        DataError: the prompt has no tokens, or one outside the model's vocabulary; names the question.
     """
-    prompt = question.prompt
-    if not isinstance(prompt, str):
-        prompt = policy.tokenizer.apply_chat_template(prompt, add_generation_prompt=True)
-    ids = np.asarray(policy.tokenizer.encode(prompt), np.int32)
-    if ids.size == 0:
-        raise DataError(
-            f"question {question.id!r}: its prompt has no tokens; nothing can be sampled after it"
-        )
-    return ids
+    return generation.encode_prompt(policy, question.prompt, f"question {question.id!r}")
 
 
 def decode_response(policy: Policy, token_ids: Sequence[int]) -> str:
