@@ -70,6 +70,19 @@ def answer_text(value: Any) -> str:
     )
 
 
+def answer_or_none(row: Mapping[str, Any], names: tuple[str, ...] = ("answer",)) -> str | None:
+    """The reference answer of a row, or None where the first of the columns `names` that exists is null or blank.
+
+    Raises:
+        ValueError: no such column at all, or a value that is no answer (see `answer_text`).
+    """
+    present = [name for name in names if name in row]
+    if not present:
+        require(row, names, "the answer")
+    value = row[present[0]]
+    return None if value is None or (isinstance(value, str) and not value.strip()) else answer_text(value)
+
+
 def is_messages(value: Any) -> bool:
     """True for a chat: a non-empty list of {"role": text, "content": ...}."""
     return (

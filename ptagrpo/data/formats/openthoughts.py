@@ -67,7 +67,7 @@ def _parts(row: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _traces(row: Mapping[str, Any]) -> list[Trace]:
-    from ...answers import extract_answer
+    from ...answers.extract import extract_answer
 
     question, think, final = _parts(row)
     answer = extract_answer(final)
@@ -75,7 +75,7 @@ def _traces(row: Mapping[str, Any]) -> list[Trace]:
 
 
 def _question(row: Mapping[str, Any]) -> tuple[str, str]:
-    from ...answers import extract_answer
+    from ...answers.extract import extract_answer
 
     question, _, final = _parts(row)
     gold = row.get("ground_truth_solution") or row.get("solution") or final

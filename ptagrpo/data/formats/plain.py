@@ -26,7 +26,7 @@ def _question(row: Mapping[str, Any]) -> tuple[str | list, str | None]:
         return prompt_value(row), None
     answer = answer_text(row[name])
     if "\\boxed" in answer:
-        from ...answers import extract_answer
+        from ...answers.extract import extract_answer
 
         answer = extract_answer(answer) or answer
     return prompt_value(row), answer
@@ -35,7 +35,7 @@ def _question(row: Mapping[str, Any]) -> tuple[str | list, str | None]:
 def _traces(row: Mapping[str, Any]) -> list[Trace]:
     """The reasoning is the think column, the answer its own column or, failing that, read out of the
     reasoning."""
-    from ...answers import extract_answer
+    from ...answers.extract import extract_answer
 
     question = require_text(row, PROMPT_COLUMNS, "the question")
     worked = require_text(row, THINK_COLUMNS, "the worked solution")
