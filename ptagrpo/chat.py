@@ -1,7 +1,7 @@
 """Chat templates, rendered as Hugging Face renders them: jinja in an immutable sandbox.
 
-Templates come with models from the network, so they are untrusted code: they see plain data only, cannot change it,
-and cannot reach Python objects.
+Templates come with models from the network, so they are untrusted code: they see plain data only, cannot
+change it, and cannot reach Python objects.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .errors import DataError
 
-REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")  # names under which APIs pass a message's reasoning
+REASONING_KEYS = (
+    "reasoning_content",
+    "thinking",
+    "reasoning",
+)  # names under which APIs pass a message's reasoning
 
 
 def render(
@@ -44,8 +48,8 @@ def render(
     Raises:
         DataError: no messages, a message that is not a dict, or the template refuses them or fails.
 
-    >>> render("{% for m in messages %}{{ m.role }}: {{ m.content }}\\n{% endfor %}", [{"role": "user", "content": "hi"}])
-    'user: hi\\n'
+    >>> render("{% for m in messages %}{{ m.role }}: {{ m.content }}\\n{% endfor %}", [{"role": "user",
+    "content": "hi"}]) 'user: hi\\n'
     """
     if not messages:
         raise DataError("chat template: needs at least one message, got none")
@@ -113,7 +117,9 @@ def _tojson(
     sort_keys: bool = False,
 ) -> str:
     """jinja's own `tojson` escapes HTML characters; prompts want them as they are."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
 
 def _raise_exception(message: str) -> None:

@@ -1,15 +1,18 @@
 """The bytes that each token adds to a text: what stop strings are matched against while sampling.
 
-A token need not be whole characters (byte-level BPE cuts inside them), so stop strings are matched on bytes. Which
-bytes a token stands for is decided by the tokenizer's decoder; this module reads the decoder's description and knows
-the kinds that language models use:
+A token need not be whole characters (byte-level BPE cuts inside them), so stop strings are matched on bytes.
+Which bytes a token stands for is decided by the tokenizer's decoder; this module reads the decoder's
+description and knows the kinds that language models use:
 
 - `ByteLevel` (GPT-2, Llama 3, Qwen): each character of the token stands for one byte;
-- `Replace` + `ByteFallback` + `Fuse` + `Strip`, or `Metaspace` (sentencepiece: Llama 2): "▁" is a space, `<0x0A>` a byte;
-- none: tokens are words, decoding joins them with spaces; `WordPiece`: the same, except for continuation tokens.
+- `Replace` + `ByteFallback` + `Fuse` + `Strip`, or `Metaspace` (sentencepiece: Llama 2): "▁" is a space,
+  `<0x0A>` a byte;
+- none: tokens are words, decoding joins them with spaces; `WordPiece`: the same, except for continuation
+  tokens.
 
-Where decoding treats the first token of a text differently (no space before the first word), the bytes here are those
-of a token that is not the first. So the joined bytes are the decoded text, but for at most one leading space.
+Where decoding treats the first token of a text differently (no space before the first word), the bytes here
+are those of a token that is not the first. So the joined bytes are the decoded text, but for at most one
+leading space.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ WORDPIECE_CLEANUP = (
 
 @cache
 def byte_level_alphabet() -> dict[str, int]:
-    """Byte of each character of a byte-level token: printable Latin-1 stands for itself, the rest is moved up to 256…"""
+    """Byte of each character of a byte-level token: printable Latin-1 is itself, the others lie above."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)]
     others = [byte for byte in range(256) if byte not in set(printable)]
     return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
@@ -57,10 +60,15 @@ def token_byte_rule(decoder: Mapping[str, Any] | None) -> Callable[[str], bytes]
         spaces = [_replacement(step) for step in steps if step["type"] in ("Replace", "Metaspace")]
         has_bytes = "ByteFallback" in kinds
         return lambda token: _sentencepiece(token, spaces, has_bytes)
-    raise ConfigError(f"tokenizer decoder {' + '.join(kinds)}: the bytes of its tokens are not known, so stop strings cannot be matched")
+    raise ConfigError(
+        f"tokenizer decoder {' + '.join(kinds)}: the bytes of its tokens are not known, so stop strings "
+        "cannot be matched"
+    )
 
 
-def token_byte_table(tokens: Iterable[str | None], decoder: Mapping[str, Any] | None) -> tuple[np.ndarray, np.ndarray]:
+def token_byte_table(
+    tokens: Iterable[str | None], decoder: Mapping[str, Any] | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Bytes of all tokens end to end, and where each begins.
 
     Args:

@@ -23,7 +23,7 @@ from .token_bytes import token_byte_table
 
 SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 QWEN2_CLASSES = ("Qwen2Tokenizer", "Qwen2TokenizerFast")
-# Contractions; words with one leading non-letter; single digits; punctuation with line ends; line ends; spaces.
+# Contractions; words with one leading non-letter; digits; punctuation with line ends; line ends; spaces.
 QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -56,7 +56,9 @@ class Tokenizer:
         backend.no_padding()
         self.config = {key: value for key, value in (config or {}).items() if key != "chat_template"}
         self.chat_template = chat_template
-        self.special_tokens = {n: _content(self.config[n]) for n in SPECIAL_NAMES if self.config.get(n) is not None}
+        self.special_tokens = {
+            n: _content(self.config[n]) for n in SPECIAL_NAMES if self.config.get(n) is not None
+        }
         for name, token in self.special_tokens.items():
             if name in ("bos_token", "eos_token", "pad_token") and backend.token_to_id(token) is None:
                 raise ConfigError(f"{name} {token!r} is not a token of this tokenizer")
@@ -68,7 +70,8 @@ class Tokenizer:
     def from_folder(cls, path: str | Path) -> Tokenizer:
         """Read the tokenizer of a Hugging Face model folder.
 
-        The ids that end a text are those of generation_config.json, config.json and the tokenizer's own `eos_token`.
+        The ids that end a text are those of generation_config.json, config.json and the tokenizer's own
+        `eos_token`.
 
         Raises:
             CheckpointError: no tokenizer files, a kind that cannot be read, or a damaged file; names it.
@@ -81,13 +84,15 @@ class Tokenizer:
         for name in ("generation_config.json", "config.json"):
             ends += id_list(_optional_json(folder / name).get("eos_token_id"))
         try:
-            return cls(backend, config=config, chat_template=_read_template(folder, config), eos_token_ids=ends)
+            return cls(
+                backend, config=config, chat_template=_read_template(folder, config), eos_token_ids=ends
+            )
         except ConfigError as error:
             raise CheckpointError(f"{folder / 'tokenizer_config.json'}: {error}") from error
 
     @property
     def vocab_size(self) -> int:
-        """One more than the largest token id. A model's own vocabulary may be larger (padded), never smaller."""
+        """One more than the largest token id. A model's vocabulary may be larger (padded), never smaller."""
         return max(self.backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     def __len__(self) -> int:
@@ -113,7 +118,10 @@ class Tokenizer:
         return self.backend.token_to_id(token)
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
-        """Token ids of `text`; with `add_special_tokens`, those that the tokenizer puts around a text (BOS) as well."""
+        """Token ids of `text`.
+
+        add_special_tokens: put the tokens around it that the tokenizer puts around a text (BOS).
+        """
         return self.backend.encode(text, add_special_tokens=add_special_tokens).ids
 
     def encode_batch(self, texts: Sequence[str], add_special_tokens: bool = False) -> list[list[int]]:
@@ -121,7 +129,8 @@ class Tokenizer:
         return [e.ids for e in self.backend.encode_batch(list(texts), add_special_tokens=add_special_tokens)]
 
     def encode_prompt(self, text: str) -> list[int]:
-        """Token ids of a text that the model is to continue: with BOS where this tokenizer uses one, exactly once.
+        """Token ids of a text that the model is to continue: with BOS where this tokenizer uses one, exactly
+        once.
 
         A rendered chat template often begins with BOS itself; it is not doubled.
         """
@@ -149,8 +158,8 @@ class Tokenizer:
         template = chat_template if chat_template is not None else self.chat_template
         if template is None:
             raise ConfigError(
-                "this tokenizer has no chat template, so chat messages cannot be rendered: pass plain text prompts, "
-                "or set tokenizer.chat_template"
+                "this tokenizer has no chat template, so chat messages cannot be rendered: pass plain text "
+                "prompts, or set tokenizer.chat_template"
             )
         return chat.render(
             template,
@@ -164,7 +173,8 @@ class Tokenizer:
         """The bytes of every token (see `token_bytes.py`), as `ptagrpo._core.StopTable` takes them.
 
         Args:
-            vocab_size: entries of the table, at least the tokenizer's own; further ids have no bytes. Default: its own.
+            vocab_size: entries of the table, at least the tokenizer's own; further ids have no bytes.
+                Default: its own.
 
         Returns:
             (uint8[total], int64[vocab_size + 1]) bytes end to end and where each token's begin.
@@ -173,7 +183,9 @@ class Tokenizer:
         if size < self.vocab_size:
             raise ConfigError(f"vocab_size {size} is smaller than the tokenizer's {self.vocab_size}")
         if size not in self._tables:
-            decoder = json.loads(self.backend.to_str())["decoder"] if self.backend.decoder is not None else None
+            decoder = (
+                json.loads(self.backend.to_str())["decoder"] if self.backend.decoder is not None else None
+            )
             self._tables[size] = token_byte_table(map(self.backend.id_to_token, range(size)), decoder)
         return self._tables[size]
 
@@ -200,7 +212,7 @@ class Tokenizer:
             atomic_write_bytes(folder / name, data)
 
     def fingerprint(self) -> str:
-        """Hex SHA-256 over vocabulary, rules and chat template: two tokenizers with the same one encode alike."""
+        """Hex SHA-256 over vocabulary, rules and chat template: equal ones encode alike."""
         digest = hashlib.sha256(self.backend.to_str().encode("utf-8"))
         digest.update(repr((self.chat_template, sorted(self.special_tokens.items()))).encode("utf-8"))
         return digest.hexdigest()
@@ -234,8 +246,9 @@ def _read_backend(folder: Path, config: Mapping[str, Any]) -> tokenizers.Tokeniz
         kind = config.get("tokenizer_class")
         if kind not in QWEN2_CLASSES:
             raise CheckpointError(
-                f"{folder}: has vocab.json and merges.txt but no tokenizer.json, and its tokenizer_class {kind!r} is "
-                f"not one of {', '.join(QWEN2_CLASSES)}: how it splits text is not known. Save it with a tokenizer.json"
+                f"{folder}: has vocab.json and merges.txt but no tokenizer.json, and its tokenizer_class "
+                f"{kind!r} is not one of {', '.join(QWEN2_CLASSES)}: how it splits text is not known. "
+                "Save it with a tokenizer.json"
             )
         return _build_qwen2(vocab, merges, bool(config.get("add_prefix_space")))
     present = "tokenizer.model (sentencepiece) but " if (folder / "tokenizer.model").exists() else ""
@@ -264,17 +277,22 @@ def _build_qwen2(vocab: Path, merges: Path, add_prefix_space: bool) -> tokenizer
 
 
 def _add_configured_tokens(backend: tokenizers.Tokenizer, config: Mapping[str, Any], where: Path) -> None:
-    """Add the tokens of `added_tokens_decoder` that the backend lacks, each under the id it is listed with."""
+    """Add the tokens of `added_tokens_decoder` that the backend lacks, each under its listed id."""
     listed = {int(key): value for key, value in (config.get("added_tokens_decoder") or {}).items()}
     for index, token in sorted(listed.items()):
         content = token["content"]
         if backend.token_to_id(content) != index or not _is_added(backend, index):
-            flags = {k: bool(token.get(k, False)) for k in ("lstrip", "rstrip", "normalized", "single_word", "special")}
+            flags = {
+                k: bool(token.get(k, False))
+                for k in ("lstrip", "rstrip", "normalized", "single_word", "special")
+            }
             added = tokenizers.AddedToken(content, **flags)
             (backend.add_special_tokens if flags["special"] else backend.add_tokens)([added])
         got = backend.token_to_id(content)
         if got != index:
-            raise CheckpointError(f"{where}: added token {content!r} is listed with id {index} but gets id {got}")
+            raise CheckpointError(
+                f"{where}: added token {content!r} is listed with id {index} but gets id {got}"
+            )
 
 
 def _is_added(backend: tokenizers.Tokenizer, index: int) -> bool:
@@ -282,7 +300,7 @@ def _is_added(backend: tokenizers.Tokenizer, index: int) -> bool:
 
 
 def _read_template(folder: Path, config: Mapping[str, Any]) -> str | None:
-    """chat_template.jinja, else chat_template.json, else the key in tokenizer_config.json (a text or named texts)."""
+    """chat_template.jinja, else chat_template.json, else the key in tokenizer_config.json."""
     plain = folder / "chat_template.jinja"
     if plain.exists():
         return plain.read_text(encoding="utf-8")

@@ -1,10 +1,11 @@
-"""Fixtures that many tests share: the real data (where present), and small tokenizers and policies made on the spot."""
+"""Fixtures that many tests share: the real data (where present), small tokenizers and policies made here."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+import package_under_test  # noqa: F401  (decides which ptagrpo the tests import; keep it before the others)
 import pytest
 import tokenizers
 
@@ -14,14 +15,14 @@ FIXTURES = Path(__file__).resolve().parent / "fixtures"
 TAGS = ["<plan>", "</plan>", "<think>", "</think>", "<answer>", "</answer>"]
 WORDS = [*"0123456789", *"+-*=.?", "a", "b", "c", "is", "what", "the", "plan", "then", "add", "so"]
 CHAT_TEMPLATE = (
-    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}{{ eos_token }}{% endfor %}"
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}{{ eos_token }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of the real data (environment variable PTAGRPO_DATA, else ../shared/data beside the repository)."""
+    """Folder of the real data (variable PTAGRPO_DATA, else ../shared/data beside the repository)."""
     folder = Path(os.environ.get("PTAGRPO_DATA") or REPOSITORY.parent / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(
@@ -37,7 +38,7 @@ def fixtures_dir() -> Path:
 
 
 def make_byte_tokenizer(chat_template: str | None = CHAT_TEMPLATE):
-    """A byte-level tokenizer without merges: 256 bytes, the template's tags as ordinary added tokens, <eos>, <pad>."""
+    """A byte-level tokenizer without merges: 256 bytes, the tags as ordinary added tokens, <eos>, <pad>."""
     from ptagrpo.token_bytes import byte_level_alphabet
     from ptagrpo.tokenizer import Tokenizer
 
@@ -78,7 +79,7 @@ def word_tokenizer():
 
 @pytest.fixture
 def tiny_config():
-    """Factory `tiny_config(family="llama", vocab_size=..., **changes)` of a small model's config.json dict."""
+    """Factory `tiny_config(family="llama", vocab_size=64, **changes)` of a small config.json dict."""
 
     def make(family: str = "llama", vocab_size: int = 64, **changes) -> dict:
         config = {
@@ -103,7 +104,10 @@ def tiny_config():
 
 @pytest.fixture
 def tiny_policy(tiny_config):
-    """Factory `tiny_policy(family="llama", seed=0, tokenizer="byte" | "word" | a Tokenizer, **config changes)`."""
+    """Factory `tiny_policy(family="llama", seed=0, tokenizer="byte", **config changes)`.
+
+    tokenizer: "byte", "word" or a Tokenizer.
+    """
 
     def make(family: str = "llama", seed: int = 0, tokenizer="byte", **changes):
         from ptagrpo.policy import Policy

@@ -1,7 +1,8 @@
-"""The shape of a model: read from and written to Hugging Face's config.json, as transformers 4 and 5 write it.
+"""The shape of a model: read from and written to Hugging Face's config.json, as transformers 4 and 5 write
+it.
 
-transformers 4 keeps the rotary base in `rope_theta` and its scaling in `rope_scaling`; transformers 5 keeps both in
-`rope_parameters`. This module reads either and writes both, so that either reads what it wrote.
+transformers 4 keeps the rotary base in `rope_theta` and its scaling in `rope_scaling`; transformers 5 keeps
+both in `rope_parameters`. This module reads either and writes both, so that either reads what it wrote.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class ModelConfig:
     extra: further keys of the config.json that was read; written back unchanged.
 
     Raises:
-        ConfigError: a size is missing, not a positive integer, or contradicts another one; a variant is unsupported.
+        ConfigError: a size is missing, not a positive integer, or contradicts another one; a variant is
+            unsupported.
     """
 
     model_type: str
@@ -74,7 +76,9 @@ class ModelConfig:
             if not number or not math.isfinite(value) or value <= 0:
                 raise ConfigError(f"{name}: expected a positive number, got {value!r}")
         if not isinstance(self.tie_word_embeddings, bool):
-            raise ConfigError(f"tie_word_embeddings: expected true or false, got {self.tie_word_embeddings!r}")
+            raise ConfigError(
+                f"tie_word_embeddings: expected true or false, got {self.tie_word_embeddings!r}"
+            )
         if self.model_type not in families():
             find_family({"model_type": self.model_type})
         self.inv_freq()
@@ -155,7 +159,9 @@ class ModelConfig:
         if head_dim is None:
             hidden = config["hidden_size"]
             if not isinstance(heads, int) or heads <= 0 or hidden % heads:
-                raise ConfigError(f"hidden_size {hidden!r} is not a multiple of num_attention_heads {heads!r}")
+                raise ConfigError(
+                    f"hidden_size {hidden!r} is not a multiple of num_attention_heads {heads!r}"
+                )
             head_dim = hidden // heads
         known = {f.name for f in fields(cls)} - {"extra"}
         plain = {k: v for k, v in config.items() if k in known and v is not None}
@@ -174,7 +180,8 @@ class ModelConfig:
         """Read a config.json file.
 
         Raises:
-            CheckpointError: the file is missing, not JSON, or describes a model that cannot be built; names the file.
+            CheckpointError: the file is missing, not JSON, or describes a model that cannot be built; names
+                the file.
         """
         config = read_json_object(path)
         try:
@@ -185,7 +192,9 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """The dict of a config.json that transformers 4 and 5 both load."""
         scaling = None if self.rope_scaling is None else dict(self.rope_scaling)
-        written = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("extra", "rope_scaling")}
+        written = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("extra", "rope_scaling")
+        }
         return {
             "architectures": [self.family.architecture],
             "hidden_act": "silu",
@@ -243,7 +252,9 @@ def _refuse_unsupported(config: Mapping[str, Any], family: FamilySpec) -> None:
 
 def _read_rope(config: Mapping[str, Any]) -> tuple[float, dict[str, Any] | None]:
     """Return (theta, scaling or None) from either form; refuse a file in which the two forms disagree."""
-    new, old_scaling, old_theta = (config.get(key) for key in ("rope_parameters", "rope_scaling", "rope_theta"))
+    new, old_scaling, old_theta = (
+        config.get(key) for key in ("rope_parameters", "rope_scaling", "rope_theta")
+    )
     for key, value in (("rope_parameters", new), ("rope_scaling", old_scaling)):
         if value is not None and not isinstance(value, Mapping):
             raise ConfigError(f"{key}: expected an object, got {value!r}")
@@ -264,7 +275,7 @@ def _read_rope(config: Mapping[str, Any]) -> tuple[float, dict[str, Any] | None]
 
 
 def _normalised(scaling: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """A scaling dict with `rope_type` first and without `type` and `rope_theta`; None for the default rule."""
+    """A scaling dict with `rope_type` and without `type` and `rope_theta`; None for the default rule."""
     if not scaling:
         return None
     if scaling.get("partial_rotary_factor", 1.0) not in (None, 1, 1.0):
@@ -272,5 +283,9 @@ def _normalised(scaling: Mapping[str, Any] | None) -> dict[str, Any] | None:
     rope_type = rope_type_of(scaling)
     if rope_type == "default":
         return None
-    rest = {k: v for k, v in scaling.items() if k not in ("rope_type", "type", "rope_theta", "partial_rotary_factor")}
+    rest = {
+        k: v
+        for k, v in scaling.items()
+        if k not in ("rope_type", "type", "rope_theta", "partial_rotary_factor")
+    }
     return {"rope_type": rope_type, **rest}

@@ -20,7 +20,8 @@ class FamilySpec:
     architecture: the class name in `architectures` of its config.json.
     attention_bias: q, k and v projections have a bias.
     qk_norm: RMSNorm over each query and key head before the rotation.
-    default_head_dim: head size where config.json has no `head_dim`; None means hidden_size / num_attention_heads.
+    default_head_dim: head size where config.json has no `head_dim`; None means hidden_size /
+        num_attention_heads.
     unsupported: variants that the core does not compute, as (config key, predicate on its value and the whole
         config, what to say).
     """
@@ -44,7 +45,11 @@ def sliding_window_in_use(value: Any, config: Mapping[str, Any]) -> bool:
     Keys that are absent have the defaults of Qwen's configuration: a window of 4096 from layer 28 on.
     """
     layers = config.get("num_hidden_layers", 0)
-    return bool(value) and config.get("sliding_window", 4096) is not None and config.get("max_window_layers", 28) < layers
+    return (
+        bool(value)
+        and config.get("sliding_window", 4096) is not None
+        and config.get("max_window_layers", 28) < layers
+    )
 
 
 @cache
@@ -79,8 +84,8 @@ def find_family(config: Mapping[str, Any]) -> FamilySpec:
         family = by_architecture[name]
         if model_type is not None and model_type != family.model_type:
             raise ConfigError(
-                f"config contradicts itself: architectures[0] is {name!r} (model_type {family.model_type!r}) but "
-                f"model_type is {model_type!r}"
+                f"config contradicts itself: architectures[0] is {name!r} (model_type {family.model_type!r}) "
+                f"but model_type is {model_type!r}"
             )
         return family
     if model_type is None:

@@ -1,4 +1,4 @@
-"""Llama: Llama 2, 3, 3.1, 3.2 (Dubey et al. 2024, arXiv 2407.21783), SmolLM2, TinyStories in llama2.c's shape."""
+"""Llama: Llama 2, 3, 3.1, 3.2 (Dubey et al. 2024, arXiv 2407.21783), SmolLM2, llama2.c's TinyStories."""
 
 from .family import FamilySpec, truthy
 

@@ -1,7 +1,8 @@
 """Frequencies of the rotary position embedding (Su et al. 2021, arXiv 2104.09864).
 
-Rotary pair `i` of a head of size `D` turns by `position * inv_freq[i]`, `inv_freq[i] = theta^(-2i/D)`. Llama 3.1
-stretches the slow ones for longer contexts ("llama3" scaling, Llama 3 Herd, arXiv 2407.21783, section 3.4).
+Rotary pair `i` of a head of size `D` turns by `position * inv_freq[i]`, `inv_freq[i] = theta^(-2i/D)`. Llama
+3.1 stretches the slow ones for longer contexts ("llama3" scaling, Llama 3 Herd, arXiv 2407.21783, section
+3.4).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def inverse_frequencies(head_dim: int, theta: float, scaling: Mapping[str, Any] 
         float64 array of shape (head_dim / 2,).
 
     Raises:
-        ConfigError: an odd `head_dim`, a `theta` that is not positive, an unknown `rope_type`, or a missing number.
+        ConfigError: an odd `head_dim`, a `theta` that is not positive, an unknown `rope_type`, or a missing
+            number.
 
     >>> inverse_frequencies(4, 10000.0)
     array([1.  , 0.01])
@@ -49,7 +51,7 @@ def inverse_frequencies(head_dim: int, theta: float, scaling: Mapping[str, Any] 
 
 
 def rope_type_of(scaling: Mapping[str, Any] | None) -> str:
-    """The name of a scaling dict's rule: `rope_type`, or `type` as older files call it; "default" for None."""
+    """The name of a scaling dict's rule: `rope_type`, or `type` in older files; "default" for None."""
     if not scaling:
         return "default"
     return scaling.get("rope_type", scaling.get("type", "default"))
@@ -60,18 +62,23 @@ def _default(plain: np.ndarray, scaling: Mapping[str, Any]) -> np.ndarray:
 
 
 def _llama3(plain: np.ndarray, scaling: Mapping[str, Any]) -> np.ndarray:
-    """Wavelengths above `original / low_freq_factor` are stretched by `factor`, below `original / high_freq_factor`
-    kept, and blended between the two."""
+    """Wavelengths above `original / low_freq_factor` are stretched by `factor`, below `original /
+    high_freq_factor` kept, and blended between the two."""
     for key in LLAMA3_KEYS:
         value = scaling.get(key)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
             raise ConfigError(f"rope scaling 'llama3' needs a positive number {key!r}, got {value!r}")
     factor, low, high, original = (float(scaling[key]) for key in LLAMA3_KEYS)
     if high <= low:
-        raise ConfigError(f"rope scaling 'llama3': high_freq_factor {high} must be above low_freq_factor {low}")
+        raise ConfigError(
+            f"rope scaling 'llama3': high_freq_factor {high} must be above low_freq_factor {low}"
+        )
     turns = original * plain / (2.0 * math.pi)  # how often a pair turns within the original context
     keep = np.clip((turns - low) / (high - low), 0.0, 1.0)
     return plain * (keep + (1.0 - keep) / factor)
 
 
-ROPE_TYPES: dict[str, Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]] = {"default": _default, "llama3": _llama3}
+ROPE_TYPES: dict[str, Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]] = {
+    "default": _default,
+    "llama3": _llama3,
+}

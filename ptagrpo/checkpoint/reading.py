@@ -1,0 +1,160 @@
+"""Weights from safetensors files into a model, tensor by tensor.
+
+Every header of every file is checked before the first weight is written, so a damaged or unfitting checkpoint
+leaves the model as it was. A tensor is read in blocks of rows, so that memory holds the model and one block,
+never two copies.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401  (registers bfloat16 with NumPy)
+import numpy as np
+import safetensors
+
+from .. import _core
+from ..errors import CheckpointError
+from ..models.config import ModelConfig, read_json_object
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+FLOAT_TYPES = ("F32", "F16", "BF16")
+BLOCK_ELEMENTS = 1 << 22  # numbers converted at once
+
+
+def load_model(path: str | Path) -> tuple[_core.Model, ModelConfig]:
+    """Read a model folder: config.json and safetensors weights (float32, float16 or bfloat16), to float32.
+
+    Raises:
+        CheckpointError: something is missing, damaged, or not supported; names the file and the tensor.
+        MemoryError: the model does not fit.
+    """
+    folder = Path(path)
+    config = ModelConfig.from_file(folder / "config.json")
+    plan = _plan(folder, config)  # before allocating: a bad checkpoint costs nothing
+    model = _core.Model(config.core_config())
+    _read_all(folder, plan, model.parameters())
+    return model, config
+
+
+def load_weights(model: _core.Model, config: ModelConfig, path: str | Path) -> None:
+    """Replace the weights of `model` by those of a folder with the same tensors.
+
+    Raises:
+        CheckpointError: as `load_model`; the model's weights are then as they were.
+    """
+    folder = Path(path)
+    _read_all(folder, _plan(folder, config), model.parameters())
+
+
+def load_generation_config(path: str | Path) -> dict[str, Any]:
+    """The dict of generation_config.json, empty when the folder has none."""
+    file = Path(path) / "generation_config.json"
+    return read_json_object(file) if file.exists() else {}
+
+
+def _plan(folder: Path, config: ModelConfig) -> dict[str, list[str]]:
+    """Which tensors to read from which file, after checking all headers against the model's tensors."""
+    expected = config.parameter_shapes()
+    files = _weight_files(folder)
+    found: dict[str, str] = {}
+    plan: dict[str, list[str]] = {}
+    for file, listed in files.items():
+        with _open(folder / file) as handle:
+            names = set(handle.keys())
+            if listed is not None and (absent := sorted(listed - names)):
+                raise CheckpointError(
+                    f"{folder / file}: lacks tensor {absent[0]!r}, which {INDEX} says it holds"
+                )
+            for name in sorted(names if listed is None else listed):
+                if name not in expected:
+                    if _may_ignore(name, config):
+                        continue
+                    raise CheckpointError(
+                        f"{folder / file}: unexpected tensor {name!r}: the model has no such parameter"
+                    )
+                part = handle.get_slice(name)
+                shape, dtype = tuple(part.get_shape()), part.get_dtype()
+                if shape != expected[name]:
+                    raise CheckpointError(
+                        f"{folder / file}: tensor {name!r} has shape {list(shape)}, config.json asks for "
+                        f"{list(expected[name])}"
+                    )
+                if dtype not in FLOAT_TYPES:
+                    raise CheckpointError(
+                        f"{folder / file}: tensor {name!r} has type {dtype}; supported: "
+                        f"{', '.join(FLOAT_TYPES)}"
+                    )
+                found[name] = file
+                plan.setdefault(file, []).append(name)
+    if missing := [name for name in expected if name not in found]:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        where = folder / (next(iter(files)) if len(files) == 1 else INDEX)
+        raise CheckpointError(f"{where}: missing tensor {missing[0]!r}{more}")
+    return plan
+
+
+def _weight_files(folder: Path) -> dict[str, set[str] | None]:
+    """Weight files by name, each with the tensors that the index lists for it (None: all it holds)."""
+    if (folder / SINGLE).exists():
+        return {SINGLE: None}
+    if not (folder / INDEX).exists():
+        pickles = sorted(p.name for p in folder.glob("*.bin")) if folder.is_dir() else []
+        hint = (
+            f" ({pickles[0]} is a pickle, which is never read: convert it to safetensors)" if pickles else ""
+        )
+        raise CheckpointError(f"{folder}: has neither {SINGLE} nor {INDEX}{hint}")
+    weight_map = read_json_object(folder / INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{folder / INDEX}: 'weight_map' must be an object of tensor names and files")
+    files: dict[str, set[str] | None] = {}
+    for name, file in weight_map.items():
+        if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
+            raise CheckpointError(
+                f"{folder / INDEX}: tensor {name!r} is mapped to {file!r}: not a .safetensors file name"
+            )
+        files.setdefault(file, set()).add(name)
+    for file in sorted(files):
+        if not (folder / file).exists():
+            raise CheckpointError(f"{folder / file}: missing shard (named in {INDEX})")
+    return dict(sorted(files.items()))
+
+
+def _may_ignore(name: str, config: ModelConfig) -> bool:
+    """Tensors that some checkpoints carry and no model here needs: a tied head's copy, rotary tables."""
+    return (name == "lm_head.weight" and config.tie_word_embeddings) or name.endswith(".rotary_emb.inv_freq")
+
+
+def _open(file: Path) -> Any:
+    try:
+        return safetensors.safe_open(str(file), framework="np")
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: not a whole safetensors file: {error}") from error
+
+
+def _read_all(folder: Path, plan: Mapping[str, list[str]], weights: Mapping[str, np.ndarray]) -> None:
+    with ExitStack() as stack:
+        handles = {file: stack.enter_context(_open(folder / file)) for file in plan}
+        for file, names in plan.items():
+            for name in names:
+                part, target = handles[file].get_slice(name), weights[name]
+                for rows in _row_blocks(target.shape):
+                    target[rows] = part[rows]
+
+
+def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    width = int(np.prod(shape[1:], dtype=np.int64))
+    step = max(1, BLOCK_ELEMENTS // max(1, width))
+    for start in range(0, shape[0], step):
+        yield slice(start, min(start + step, shape[0]))
+
+
+def read_header(file: Path) -> dict[str, Any]:
+    """The JSON header of a safetensors file, unchecked: for inspection and tests."""
+    with open(file, "rb") as handle:
+        size = int.from_bytes(handle.read(8), "little")
+        return json.loads(handle.read(size))

@@ -1,0 +1,178 @@
+"""Batched sampling for a policy: prompts are stored once in a KV cache, all their continuations decode
+together.
+
+A draw depends on its key and its position in the response, never on what shares the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from . import _core, rng
+from .errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from .policy import Policy
+
+Prompt: TypeAlias = str | Sequence[int] | Sequence[Mapping[str, Any]]
+
+KV_BUDGET = 1 << 30  # bytes of keys and values held at once
+MAX_BATCH = 256
+FINISH_REASONS = ("length", "eos", "stop")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One continuation of a prompt.
+
+    token_ids: int32[n], the end-of-sequence token included.
+    text: without special tokens; it ends with the stop string where one ended it.
+    logprobs: float32[n] under the temperature alone. sampling_logprobs: float32[n] under the distribution
+        sampled (after top-k, top-p, min-p). Greedy: `logprobs` at temperature 1, `sampling_logprobs` 0.
+    finish_reason: "eos", "stop" (a stop string) or "length".
+    """
+
+    token_ids: np.ndarray
+    text: str
+    logprobs: np.ndarray
+    sampling_logprobs: np.ndarray
+    finish_reason: str
+
+
+def encode_prompt(policy: Policy, prompt: Prompt, what: str = "prompt") -> np.ndarray:
+    """Token ids int32[P] of a prompt: a text (BOS added where the tokenizer uses one), token ids, or chat
+    messages.
+
+    Raises:
+        DataError: no tokens, or an id outside the vocabulary. ConfigError: messages without a chat template.
+    """
+    if isinstance(prompt, str):
+        ids: Any = policy.tokenizer.encode_prompt(prompt)
+    elif len(prompt) and isinstance(prompt[0], Mapping):
+        ids = policy.tokenizer.encode_prompt(policy.tokenizer.apply_chat_template(prompt))
+    else:
+        ids = prompt
+    if len(ids) == 0:
+        raise DataError(f"{what}: has no tokens; nothing can be sampled after it")
+    return policy.check_ids(ids, what)
+
+
+def generate(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    *,
+    n: int = 1,
+    max_new_tokens: int = 512,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    min_p: float = 0.0,
+    stop: Sequence[str] = (),
+    seed: int = 0,
+    keys: np.ndarray | None = None,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> list[list[Completion]]:
+    """Continue each prompt `n` times.
+
+    Args:
+        prompts: texts, lists of token ids, or lists of chat messages (rendered by the chat template).
+        max_new_tokens: most tokens of a continuation.
+        temperature: 0 is greedy: the most likely token each time.
+        top_p, top_k, min_p: restrict the distribution (1, 0 and 0: not at all).
+        stop: a continuation ends with the token that completes one of these strings.
+        seed: draws of continuation `j` of prompt `i` are keyed by (seed, i, j).
+        keys: uint64[len(prompts) · n] instead of `seed`: the key of each continuation, prompt by prompt.
+        batch_size: continuations decoded together; None: as many as a gibibyte of KV memory holds, at most
+            256. Changes the speed only.
+        progress: show a bar.
+
+    Returns:
+        For each prompt its `n` completions.
+
+    Raises:
+        ConfigError: a setting out of range. DataError: a prompt without tokens or outside the vocabulary.
+        FloatingPointError: the model's logits are not finite.
+    """
+    if isinstance(prompts, (str, Mapping)):
+        raise ConfigError(f"prompts: expected a list of prompts, got one {type(prompts).__name__}")
+    for name, value, least in (
+        ("n", n, 1),
+        ("max_new_tokens", max_new_tokens, 1),
+        ("batch_size", batch_size, 1),
+    ):
+        if value is not None and value < least:
+            raise ConfigError(f"{name}: expected at least {least}, got {value}")
+    ids = [encode_prompt(policy, prompt, f"prompt {index}") for index, prompt in enumerate(prompts)]
+    all_keys = _keys(keys, seed, len(ids), n)
+    stops = policy.stop_table(stop) if len(stop) else None
+    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    size = batch_size or _batch_size(policy, max((a.size for a in ids), default=1) + max_new_tokens)
+    results: list[list[Completion]] = [[] for _ in ids]
+    bar = _progress_bar(len(ids) * n, progress)
+    for start in range(0, len(ids) * n, size):
+        chains = np.arange(start, min(start + size, len(ids) * n))
+        first, last = chains[0] // n, chains[-1] // n
+        cache = _core.Cache(policy.model)
+        handles = cache.prefill(ids[first : last + 1], np.full(last + 1 - first, -1, np.int64))
+        drawn = cache.sample(
+            handles[chains // n - first],
+            all_keys[chains],
+            np.full(chains.size, max_new_tokens, np.int32),
+            eos=np.asarray(policy.tokenizer.eos_token_ids, np.int32),
+            stops=stops,
+            **settings,
+        )
+        for chain, completion in zip(chains, _completions(policy, drawn, stop), strict=True):
+            results[chain // n].append(completion)
+        bar.update(chains.size)
+    bar.close()
+    return results
+
+
+def _keys(keys: np.ndarray | None, seed: int, num_prompts: int, n: int) -> np.ndarray:
+    if keys is None:
+        return np.array([rng.key(seed, i, j) for i in range(num_prompts) for j in range(n)], np.uint64)
+    keys = np.ascontiguousarray(keys, np.uint64)
+    if keys.shape != (num_prompts * n,):
+        raise ConfigError(f"keys: expected {num_prompts * n} of them (prompts · n), got shape {keys.shape}")
+    return keys
+
+
+def _batch_size(policy: Policy, longest: int) -> int:
+    config = policy.config
+    per_token = 2 * 4 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+    return int(np.clip(KV_BUDGET // (per_token * longest), 1, MAX_BATCH))
+
+
+def _progress_bar(total: int, show: bool) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, desc="generate", unit="completion", disable=not show)
+
+
+def _completions(policy: Policy, drawn: Mapping[str, np.ndarray], stop: Sequence[str]) -> list[Completion]:
+    cuts = np.cumsum(drawn["lengths"])[:-1]
+    columns = [np.split(drawn[name], cuts) for name in ("tokens", "logprobs", "sampling_logprobs")]
+    completions = []
+    for tokens, logprobs, sampling, finish in zip(*columns, drawn["finish"].tolist(), strict=True):
+        reason = FINISH_REASONS[finish]
+        text = policy.tokenizer.decode(tokens[:-1] if reason == "eos" else tokens)
+        if reason == "stop":
+            text = cut_after_stop(text, stop)
+        completions.append(Completion(tokens, text, logprobs, sampling, reason))
+    return completions
+
+
+def cut_after_stop(text: str, stop: Sequence[str]) -> str:
+    """`text` up to the end of the stop string that ends first (all of it when none occurs).
+
+    >>> cut_after_stop("<plan> a </plan>\\n\\n", ["</plan>"])
+    '<plan> a </plan>'
+    """
+    ends = [text.find(string) + len(string) for string in stop if string in text]
+    return text[: min(ends)] if ends else text

@@ -1,0 +1,273 @@
+"""A policy: a model with its tokenizer. Loads, saves, scores sequences and generates.
+
+policy = ptagrpo.load("path or hub id")
+policy.generate(["Once upon a time"], max_new_tokens=20)[0][0].text
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _core, rng
+from .checkpoint import load_generation_config, load_model, load_weights, resolve_folder, save_model
+from .errors import ConfigError, DataError
+from .generation import Completion, Prompt, generate
+from .models import ModelConfig
+from .tokenizer import Tokenizer
+
+LOGPROB_TOKENS = 8192  # tokens of one forward pass when scoring
+
+
+class Policy:
+    """A decoder with its tokenizer.
+
+    Attributes:
+        model: the `_core.Model` that holds the weights (float32).
+        config: sizes and switches.
+        tokenizer: text to ids and back.
+        generation_config: dict of generation_config.json, kept when saving.
+
+    Raises:
+        ConfigError: the tokenizer has more tokens than the model's vocabulary.
+    """
+
+    def __init__(
+        self,
+        model: _core.Model,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        generation_config: Mapping[str, Any] | None = None,
+    ):
+        if tokenizer.vocab_size > config.vocab_size:
+            raise ConfigError(
+                f"the tokenizer has {tokenizer.vocab_size} tokens, more than the model's "
+                f"vocab_size {config.vocab_size}"
+            )
+        self.model = model
+        self.config = config
+        self.tokenizer = tokenizer
+        self.generation_config = dict(generation_config or {})
+        self._stop_tables: dict[tuple[str, ...], _core.StopTable] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_repo: str | os.PathLike,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        cache_dir: str | os.PathLike | None = None,
+    ) -> Policy:
+        """Load a Hugging Face folder, or a hub id through huggingface_hub (see `checkpoint.resolve_folder`).
+
+        Raises:
+            CheckpointError: something is missing, damaged or not supported; names the file, key or tensor.
+        """
+        folder = resolve_folder(
+            path_or_repo,
+            revision=revision,
+            token=token,
+            local_files_only=local_files_only,
+            cache_dir=cache_dir,
+        )
+        tokenizer = Tokenizer.from_folder(folder)
+        model, config = load_model(folder)
+        return cls(model, config, tokenizer, load_generation_config(folder))
+
+    @classmethod
+    def from_config(
+        cls, config: ModelConfig | Mapping[str, Any], tokenizer: Tokenizer, seed: int = 0
+    ) -> Policy:
+        """A policy with random weights: matrices N(0, initializer_range²), norms 1, biases 0.
+
+        The numbers of a tensor depend on `seed` and the tensor's name alone.
+
+        Args:
+            config: a ModelConfig, or the dict of a config.json.
+
+        Raises:
+            ConfigError: `config` is not a model that can be built.
+        """
+        if not isinstance(config, ModelConfig):
+            config = ModelConfig.from_dict(config)
+        model = _core.Model(config.core_config())
+        for name, weight in model.parameters().items():
+            if weight.ndim == 1:
+                weight[...] = 0.0 if name.endswith(".bias") else 1.0
+            else:
+                generator = np.random.Generator(np.random.Philox(key=rng.key(seed, "init", name)))
+                generator.standard_normal(out=weight.reshape(-1), dtype=np.float32)
+                weight *= np.float32(config.initializer_range)
+        return cls(model, config, tokenizer)
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are trained (a tied head counts once)."""
+        return self.model.num_parameters
+
+    def logprobs(self, sequences: Iterable[Sequence[int]], *, temperature: float = 1.0) -> list[np.ndarray]:
+        """Log-probability of every next token.
+
+        Args:
+            sequences: token ids, each of length T ≥ 1.
+            temperature: divides the logits.
+
+        Returns:
+            One float32 array (T − 1,) a sequence: entry `t` is log p(token t + 1 | tokens 0 … t), in nats.
+
+        Raises:
+            DataError: an empty sequence, or an id outside the model's vocabulary; names the sequence and
+                position.
+        """
+        arrays = [self.check_ids(ids, f"sequence {index}") for index, ids in enumerate(sequences)]
+        results: list[np.ndarray] = []
+        for part in _by_tokens(arrays, LOGPROB_TOKENS):
+            lengths = np.array([array.size for array in part])
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            tokens = np.concatenate(part)
+            forest = _core.Forest(tokens, offsets, np.full(len(part), -1, np.int32))
+            inner = np.ones(tokens.size, bool)
+            inner[offsets[1:] - 1] = False  # the last token of a sequence predicts nothing
+            source = np.flatnonzero(inner).astype(np.int32)
+            if source.size:
+                target = np.ascontiguousarray(tokens[source + 1])
+                values, _ = self.model.forward(forest, source, target, temperature=temperature, keep=False)
+            else:
+                values = np.zeros(0, np.float32)
+            results += np.split(values, np.cumsum(lengths - 1)[:-1])
+        return results
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        n: int = 1,
+        max_new_tokens: int = 512,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        min_p: float = 0.0,
+        stop: Sequence[str] = (),
+        seed: int = 0,
+        keys: np.ndarray | None = None,
+        batch_size: int | None = None,
+        progress: bool = False,
+    ) -> list[list[Completion]]:
+        """Continue each prompt `n` times (see `generation.generate`)."""
+        return generate(
+            self,
+            prompts,
+            n=n,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            min_p=min_p,
+            stop=stop,
+            seed=seed,
+            keys=keys,
+            batch_size=batch_size,
+            progress=progress,
+        )
+
+    def stop_table(self, strings: Sequence[str]) -> _core.StopTable:
+        """The table that stops sampling once the generated text contains one of `strings`; kept for the next
+        call.
+
+        Raises:
+            ConfigError: an empty string, or a tokenizer whose token bytes are not known.
+        """
+        wanted = tuple(dict.fromkeys([strings] if isinstance(strings, str) else strings))
+        if wanted not in self._stop_tables:
+            if any(not isinstance(string, str) or not string for string in wanted):
+                raise ConfigError(f"stop: expected strings that are not empty, got {list(wanted)!r}")
+            token_bytes, token_offsets = self.tokenizer.token_bytes(self.config.vocab_size)
+            pieces = [string.encode("utf-8") for string in wanted]
+            offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int32)
+            stop_bytes = np.frombuffer(b"".join(pieces), np.uint8)
+            self._stop_tables[wanted] = _core.StopTable(token_bytes, token_offsets, stop_bytes, offsets)
+        return self._stop_tables[wanted]
+
+    def save(
+        self, path: str | os.PathLike, *, dtype: str = "float32", max_shard_size: int | str = "5GB"
+    ) -> Path:
+        """Write a Hugging Face folder that transformers loads (see `checkpoint.save_model`)."""
+        return save_model(
+            Path(path),
+            self.model,
+            self.config,
+            self.tokenizer,
+            self.generation_config or None,
+            dtype=dtype,
+            max_shard_size=max_shard_size,
+        )
+
+    save_pretrained = save
+
+    def clone(self) -> Policy:
+        """A policy with weights of its own, equal to these now. The tokenizer is shared."""
+        copy = Policy(
+            _core.Model(self.config.core_config()), self.config, self.tokenizer, self.generation_config
+        )
+        copy.load_weights_from(self)
+        return copy
+
+    def load_weights_from(self, source: Policy | str | os.PathLike) -> None:
+        """Replace the weights by those of another policy or of a folder of the same shape.
+
+        Raises:
+            ConfigError: the other policy has other tensors; CheckpointError: the folder's do not fit. The
+            weights are then as they were.
+        """
+        if not isinstance(source, Policy):
+            load_weights(self.model, self.config, Path(source))
+            return
+        own, other = self.model.parameters(), source.model.parameters()
+        shapes = {name: weight.shape for name, weight in other.items()}
+        if shapes != {name: weight.shape for name, weight in own.items()}:
+            raise ConfigError("load_weights_from: the other policy has other tensors or shapes")
+        for name, weight in own.items():
+            np.copyto(weight, other[name])
+
+    def check_ids(self, ids: Sequence[int] | np.ndarray, what: str) -> np.ndarray:
+        """Token ids as int32[T], T ≥ 1.
+
+        Raises:
+            DataError: empty, not integers, or an id outside the model's vocabulary.
+        """
+        array = np.asarray(ids)
+        if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
+            shape = f"shape {array.shape} of {array.dtype}"
+            raise DataError(f"{what}: expected one or more token ids in a flat list of integers, got {shape}")
+        bad = np.flatnonzero((array < 0) | (array >= self.config.vocab_size))
+        if bad.size:
+            raise DataError(
+                f"{what}: token id {int(array[bad[0]])} at position {int(bad[0])} is outside the vocabulary "
+                f"(0 to {self.config.vocab_size - 1})"
+            )
+        return array.astype(np.int32)
+
+
+def load(path_or_repo: str | os.PathLike, **options: Any) -> Policy:
+    """Load a policy from a folder or a hub id: `Policy.from_pretrained` by a shorter name."""
+    return Policy.from_pretrained(path_or_repo, **options)
+
+
+def _by_tokens(arrays: Sequence[np.ndarray], budget: int) -> Iterable[list[np.ndarray]]:
+    """Consecutive runs of arrays with at most `budget` numbers together (a longer one alone)."""
+    part: list[np.ndarray] = []
+    used = 0
+    for array in arrays:
+        if part and used + array.size > budget:
+            yield part
+            part, used = [], 0
+        part.append(array)
+        used += array.size
+    if part:
+        yield part
