@@ -303,6 +303,8 @@ def test_real_training_sets(shared_data):
     assert len(traces) == 1319 and not any("<<" in t["think"] or "####" in t["think"] for t in traces)
     problems = load_questions(shared_data / "maths" / "math_train_problems.json")
     assert len(problems) == 7474 and problems[1].answer == "98" and problems[1].columns["difficulty"] == 5.0
+    unanswered = [k for k, problem in enumerate(problems) if problem.answer is None]
+    assert len(unanswered) == 4 and 886 in unanswered  # null or blank in the file itself
 
 
 def test_real_traces(shared_data):

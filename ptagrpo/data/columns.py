@@ -71,7 +71,7 @@ def answer_text(value: Any) -> str:
 
 
 def answer_or_none(row: Mapping[str, Any], names: tuple[str, ...] = ("answer",)) -> str | None:
-    """The reference answer of a row, or None where the first of the columns `names` that exists is null or blank.
+    """The reference answer of a row, or None where it is null or blank.
 
     Raises:
         ValueError: no such column at all, or a value that is no answer (see `answer_text`).

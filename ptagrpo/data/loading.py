@@ -28,12 +28,11 @@ def load_questions(
         data_format: a format's name, or "auto" to recognise it by the columns of the first row.
         columns: renames columns first, {our name: the data set's name}.
         limit: at most this many questions, the first ones.
-        require_answer: refuse rows without a reference answer.
+        require_answer: refuse rows whose answer is null or blank (else `answer` is None there).
 
     Returns:
-        One `Question` a row; `columns` holds every column but the prompt and the id, for the reward
-        functions. Ids
-        are the row's own, else "<row number>"; a repeated id gets "#2", "#3", ... appended.
+        One `Question` a row; `columns` holds every column but the prompt and the id, for the reward functions.
+        Ids are the row's own, else "<row number>"; a repeated id gets "#2", "#3", ... appended.
 
     Raises:
         DataError: names file and line and says what was expected.

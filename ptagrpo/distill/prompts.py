@@ -28,7 +28,10 @@ Worked solution:
 
 Reply with the plan and nothing else."""
 
-_AGAIN = "That plan cannot be used: {reason}. Write it again, following every rule above. Reply with the plan only."
+_AGAIN = (
+    "That plan cannot be used: {reason}. Write it again, following every rule above. "
+    "Reply with the plan and nothing else."
+)
 
 
 def plan_request(question: str, think: str, max_words: int) -> list[dict[str, Any]]:

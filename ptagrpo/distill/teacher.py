@@ -1,4 +1,4 @@
-"""A teacher behind an OpenAI-compatible endpoint: bounded concurrency, patience with failures, no key in texts.
+"""A teacher behind an OpenAI-compatible endpoint: bounded concurrency, patience, and no key in any text.
 
 Uses the `openai` client (optional: `pip install 'ptagrpo[teacher]'`) for the protocol and our own loop for
 retries, because a run of ten thousand requests needs one shared view of `Retry-After` and of an endpoint that
@@ -102,7 +102,7 @@ class EndpointTeacher:
         self._key = os.environ.get(self.api_key_env) or ("none" if self.base_url else None)
         if self._key is None:
             raise ConfigError(
-                f"no key: set the environment variable {self.api_key_env} (or name another with api_key_env), "
+                f"no key: set the environment variable {self.api_key_env} (api_key_env names another), "
                 "or give the base_url of an endpoint that needs none"
             )
         self._openai = _import_openai()
@@ -183,7 +183,7 @@ class EndpointTeacher:
             gone = self._failed_in_a_row >= self.max_failures
         if gone:
             raise TeacherError(
-                f"{self.max_failures} requests in a row failed for good at {self._address()}, the last one: {why}. "
+                f"{self.max_failures} requests in a row failed for good at {self._address()}, the last: {why}. "
                 "Finished replies are saved; run the same command again when the endpoint is back"
             )
 

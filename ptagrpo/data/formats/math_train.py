@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..columns import answer_text, require, require_text
+from ..columns import answer_or_none, require_text
 from . import RowFormat, Trace
 
 
-def _question(row: Mapping[str, Any]) -> tuple[str, str]:
-    return require_text(row, ("problem",), "the problem"), answer_text(
-        require(row, ("answer",), "the answer")
-    )
+def _question(row: Mapping[str, Any]) -> tuple[str, str | None]:
+    return require_text(row, ("problem",), "the problem"), answer_or_none(row)
 
 
 def _traces(row: Mapping[str, Any]) -> list[Trace]:
     problem, answer = _question(row)
     worked = row.get("solution")
-    return (
-        [Trace(problem, worked.strip(), answer, correct=True)]
-        if isinstance(worked, str) and worked.strip()
-        else []
-    )
+    if answer is None or not isinstance(worked, str) or not worked.strip():
+        return []
+    return [Trace(problem, worked.strip(), answer, correct=True)]
 
 
 FORMAT = RowFormat(
