@@ -1,5 +1,26 @@
-"""Training: configurations, the SFT and RL trainers, and the store that never loses a run."""
+"""Training: configurations, the SFT and RL trainers, and the store that never loses a run.
 
-from .config import GRPOConfig, PTAGRPOConfig, SFTConfig
+    SFTTrainer(model=policy, args=SFTConfig(...), train_dataset=rows).train()
+    PTAGRPOTrainer(model=policy, args=PTAGRPOConfig(...), train_dataset=questions).train(resume_from_checkpoint="auto")
 
-__all__ = ["GRPOConfig", "PTAGRPOConfig", "SFTConfig"]
+Everything is loaded at first use: a configuration can be made and checked without the trainers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_EXPORTS = {
+    "SFTConfig": "config", "GRPOConfig": "config", "PTAGRPOConfig": "config",
+    "SFTTrainer": "sft", "GRPOTrainer": "rl", "PTAGRPOTrainer": "rl",
+    "TrainerCallback": "callbacks", "TrainerControl": "callbacks", "TrainerState": "callbacks", "TrainOutput": "loop",
+}  # fmt: skip
+
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_EXPORTS[name]}", __name__), name)

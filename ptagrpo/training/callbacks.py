@@ -1,0 +1,99 @@
+"""Callbacks with the names and arguments of the Hugging Face Trainer, and the progress bar as one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tqdm.auto import tqdm
+
+EVENTS = (
+    "on_train_begin", "on_train_end", "on_step_begin", "on_substep_end", "on_step_end", "on_log", "on_evaluate",
+    "on_save",
+)  # fmt: skip
+
+
+@dataclass
+class TrainerState:
+    """Where a run is; the fields that trainer_state.json shares with the Hugging Face Trainer.
+
+    global_step: completed optimizer steps. epoch: passes over the data. log_history: the rows of metrics.jsonl.
+    num_input_tokens_seen: tokens that went through forward and backward.
+    """
+
+    global_step: int = 0
+    max_steps: int = 0
+    epoch: float = 0.0
+    num_train_epochs: int = 0
+    num_input_tokens_seen: int = 0
+    log_history: list[dict[str, Any]] = field(default_factory=list)
+    is_world_process_zero: bool = True
+    is_local_process_zero: bool = True
+
+
+@dataclass
+class TrainerControl:
+    """What a callback may ask for by setting a field to True: an end of training, a checkpoint, an evaluation."""
+
+    should_training_stop: bool = False
+    should_save: bool = False
+    should_evaluate: bool = False
+    should_log: bool = False
+
+
+class TrainerCallback:
+    """Base with an empty method per event. Each is called as `on_event(args, state, control, **kwargs)`.
+
+    kwargs hold `model` (the Policy); `logs` for on_log; `metrics` for on_evaluate; `checkpoint` (Path) for on_save.
+    on_substep_end comes after each micro-batch but the last one of a step, on_step_end after the update.
+    Any object with methods of these names will do, a Hugging Face TrainerCallback among them.
+    """
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None: ...
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None: ...
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None: ...
+    def on_substep_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None: ...
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None: ...
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None: ...
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None: ...
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None: ...
+
+
+class CallbackList:
+    """Calls every callback that has a method for an event, in order."""
+
+    def __init__(self, callbacks: Sequence[Any]):
+        self.callbacks = [callback() if isinstance(callback, type) else callback for callback in callbacks]
+
+    def call(self, event: str, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Call `event` on all."""
+        for callback in self.callbacks:
+            method = getattr(callback, event, None)
+            if method is not None:
+                method(args, state, control, **kwargs)
+
+
+class ProgressBar(TrainerCallback):
+    """A bar over the optimizer steps with the live values of the last step (`live`, set by the trainer)."""
+
+    def __init__(self) -> None:
+        self.live: dict[str, float] = {}
+        self._bar: tqdm | None = None
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._bar = tqdm(
+            total=state.max_steps, initial=state.global_step, desc=args.run_name or "training", unit="step",
+            dynamic_ncols=True, disable=args.disable_tqdm,
+        )  # fmt: skip
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix({name: f"{value:.3g}" for name, value in self.live.items()}, refresh=False)
+            self._bar.update(state.global_step - self._bar.n)
+
+    def close(self) -> None:
+        """End the bar, whatever ended the training."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

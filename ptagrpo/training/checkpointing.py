@@ -1,0 +1,95 @@
+"""What is in a training checkpoint, and how it gets there and back. Where it is: `run_store.py`.
+
+    model files        a Hugging Face folder: the checkpoint loads as a model anywhere
+    optimizer.safetensors   AdamW's moments, "m.<tensor>" and "v.<tensor>", float32
+    rollout.safetensors, rollout.json   a rollout that is not used up yet (RL only)
+    trainer_state.json   global_step, log_history, ... as the Hugging Face Trainer writes them; ours under "ptagrpo"
+    training_args.json   all options
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+from safetensors.numpy import load_file
+
+from .. import _core
+from ..checkpoint.writing import write_model_files, write_safetensors
+from ..errors import CheckpointError
+from ..io import atomic_write_json
+from ..policy import Policy
+from .callbacks import TrainerState
+from .options import Config
+
+OPTIMIZER, STATE, ARGS = "optimizer.safetensors", "trainer_state.json", "training_args.json"
+
+
+def write(
+    folder: Path, policy: Policy, optimizer: _core.AdamW, state: TrainerState, args: Config, private: Mapping[str, Any]
+) -> None:
+    """Write everything but the rollout into the existing `folder`. `private` goes under "ptagrpo" in the state."""
+    write_model_files(folder, policy.model, policy.config, policy.tokenizer, policy.generation_config or None)
+    moments = optimizer.moments()
+    tensors = {f"{kind}.{name}": pair[i] for i, kind in enumerate("mv") for name, pair in moments.items()}
+    write_safetensors(folder / OPTIMIZER, tensors)
+    extra = {"save_steps": args.save_steps, "logging_steps": args.logging_steps, "best_metric": None,
+             "best_model_checkpoint": None, "total_flos": 0, "stateful_callbacks": {}}
+    own = {**private, "optimizer_step": optimizer.step_count}
+    atomic_write_json(folder / STATE, {**asdict(state), **extra, "ptagrpo": own})
+    atomic_write_json(folder / ARGS, {"class": type(args).__name__, **args.to_dict()})
+
+
+def read_state(folder: Path) -> tuple[TrainerState, dict[str, Any]]:
+    """The trainer state and the private part of a checkpoint.
+
+    Raises:
+        CheckpointError: trainer_state.json is missing or is not one of ours.
+    """
+    try:
+        values = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        names = {field.name for field in fields(TrainerState)}
+        state = TrainerState(**{name: value for name, value in values.items() if name in names})
+        return state, dict(values["ptagrpo"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / STATE}: is not the state of a ptagrpo training run: {error!r}") from error
+
+
+def load(folder: Path, policy: Policy, optimizer: _core.AdamW, optimizer_step: int) -> None:
+    """Put weights and moments of a checkpoint into the policy and its optimizer.
+
+    Raises:
+        CheckpointError: tensors are missing or have other shapes; nothing has changed then.
+    """
+    moments = optimizer.moments()
+    tensors = read_tensors(folder / OPTIMIZER)
+    for name, pair in moments.items():
+        for kind, target in zip("mv", pair):
+            found = tensors.get(f"{kind}.{name}")
+            if found is None or found.shape != target.shape or found.dtype != np.float32:
+                got = "nothing" if found is None else f"{found.dtype} {found.shape}"
+                raise CheckpointError(
+                    f"{folder / OPTIMIZER}: {kind}.{name}: expected float32 {target.shape}, found {got}"
+                )
+    policy.load_weights_from(folder)
+    for name, pair in moments.items():
+        for kind, target in zip("mv", pair):
+            target[...] = tensors[f"{kind}.{name}"]
+    optimizer.step_count = optimizer_step
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """All tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error

@@ -1,0 +1,293 @@
+"""Stage 2: one loop for GRPO, Dr. GRPO, DAPO (flat groups) and PTA-GRPO (plan trees).
+
+A step takes the next minibatch of the rollout in use, or samples a new rollout first: forward, clipped policy loss
+with the k3 KL (Eq. 9), backward, AdamW. What differs between the algorithms is in the configuration and in their
+files; what differs between flat groups and trees is in the records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from ..answers import Judge
+from ..data import load_questions
+from ..errors import ConfigError
+from ..packing import Batch, loss_weights, pack_groups, split_groups
+from ..policy import Policy
+from ..records import Group, Question
+from ..rewards import RewardStats, score_groups
+from ..template import build_prompt
+from . import fingerprints, rl_files
+from .config import GRPOConfig, PTAGRPOConfig
+from .loop import StepResult, Trainer
+from .rl_metrics import UpdateStats
+from .rollout_step import Rollout, Sampler, reward_settings
+
+RewardFunc = Callable[..., Any] | str
+
+
+class GRPOTrainer(Trainer):
+    """Reinforcement learning on flat groups; `args.algorithm` picks GRPO, Dr. GRPO or DAPO.
+
+    Args:
+        model: a Policy (trained in place), or a path or hub id.
+        reward_funcs: functions with TRL's signature, or names (see `rewards.load`), added to the built-in rewards.
+            With functions and no `args.outcome_reward`, the right answer itself gives no reward, as in TRL; without
+            functions it gives 1.
+        args: GRPOConfig.
+        train_dataset: rows with a prompt and, for the outcome reward, an answer: a list of mappings or `Question`s, a
+            datasets.Dataset, or a path that `data.load_questions` reads.
+        eval_dataset: rows of the same kind, for `evaluate()`.
+        callbacks: see `callbacks.TrainerCallback`.
+
+    Raises:
+        ConfigError: settings that contradict each other or the data. DataError: a malformed row.
+    """
+
+    config_class: type[GRPOConfig] = GRPOConfig
+    args: GRPOConfig
+
+    def __init__(
+        self,
+        model: Policy | str | Path,
+        reward_funcs: RewardFunc | Sequence[RewardFunc] = (),
+        args: GRPOConfig | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        callbacks: Sequence[Any] = (),
+    ):
+        super().__init__(model, args, callbacks)
+        single = isinstance(reward_funcs, str) or callable(reward_funcs)
+        self._reward_funcs = [reward_funcs] if single else list(reward_funcs or ())
+        self._questions = self._read(train_dataset, "train_dataset")
+        self._eval_questions = [] if eval_dataset is None else self._read(eval_dataset, "eval_dataset")
+        if self.args.eval_strategy != "no" and not self._eval_questions:
+            raise ConfigError(f"{type(self).__name__}: eval_strategy='steps' needs an eval_dataset")
+        self._settings = reward_settings(self.args, self._outcome_reward())
+        self._judge: Judge | None = None
+        self._users = 0
+        self._sampler = self._sampler_of(self._questions)
+        self._data_fingerprint = fingerprints.rows_fingerprint(self._questions)
+        self._reference = self.policy.clone() if self.args.beta > 0.0 else None
+        self._rollout: Rollout | None = None
+        self._position = self._draws = 0
+        self._check_rewards()
+
+    def evaluate(self) -> dict[str, float]:
+        """Sample and score the evaluation questions once; metrics as in training, with the prefix "eval_"."""
+        if not self._eval_questions:
+            raise ConfigError("evaluate: there is no eval_dataset")
+        sampler = self._sampler_of(self._eval_questions)
+        groups: list[Group] = []
+        scored: list[RewardStats] = []
+        size = max(1, self.args.per_device_eval_batch_size)
+        with self._resources():
+            for start in range(0, len(self._eval_questions), size):
+                rows = range(start, min(start + size, len(self._eval_questions)))
+                part = sampler.sample(rows, draw=-1)
+                scored.append(self._score(part))
+                groups += part
+        return {f"eval_{name}": value for name, value in sampler.metrics(groups, scored).items()}
+
+    # Set-up.
+
+    def _read(self, rows: Any, name: str) -> list[Question]:
+        if rows is None:
+            raise ConfigError(f"{type(self).__name__}: {name}: expected rows or a path, got None")
+        if isinstance(rows, Sequence) and rows and all(isinstance(row, Question) for row in rows):
+            return list(rows)
+        return load_questions(rows)
+
+    def _sampler_of(self, questions: Sequence[Question]) -> Sampler:
+        style, tokenizer = self.args.prompt_style, self.policy.tokenizer
+        prompts = questions
+        if style != "raw":
+            prompts = [dataclasses.replace(q, prompt=build_prompt(q.prompt, tokenizer, style=style)) for q in questions]
+        return Sampler(self.policy, self.args, questions, prompts, self._score)
+
+    def _outcome_reward(self) -> float:
+        if self.args.outcome_reward is not None:
+            return self.args.outcome_reward
+        return 0.0 if self._reward_funcs and not isinstance(self.args, PTAGRPOConfig) else 1.0
+
+    def _check_rewards(self) -> None:
+        weights = self.args.reward_weights
+        if weights is not None and len(weights) != len(self._reward_funcs):
+            raise ConfigError(
+                f"{type(self).__name__}: reward_weights: got {len(weights)} weights for {len(self._reward_funcs)} "
+                "reward functions"
+            )
+        if not self._reward_funcs and all(question.answer is None for question in self._questions):
+            raise ConfigError(
+                f"{type(self).__name__}: the questions have no reference answers (columns answer, solution, "
+                "ground_truth) and there are no reward_funcs: nothing to learn from"
+            )
+
+    def _names_of_rewards(self) -> list[str]:
+        return [
+            func if isinstance(func, str) else getattr(func, "__name__", type(func).__name__)
+            for func in self._reward_funcs
+        ]
+
+    def _identity(self) -> dict[str, Any]:
+        identity = {**super()._identity(), "data": self._data_fingerprint}
+        identity["settings"] |= {"reward_funcs": self._names_of_rewards(), "outcome_reward": self._settings.outcome_reward}
+        if self._reference is not None:
+            identity["reference_policy"] = fingerprints.weights_fingerprint(self._reference)
+        return identity
+
+    @contextlib.contextmanager
+    def _resources(self) -> Iterator[None]:
+        """The judge's worker lives while training or evaluating; entered twice, it is the same one."""
+        self._users += 1
+        try:
+            if self._judge is None:
+                self._judge = Judge(timeout=self.args.judge_timeout)
+            yield
+        finally:
+            self._users -= 1
+            if not self._users and self._judge is not None:
+                self._judge.close()
+                self._judge = None
+
+    def _score(self, groups: Sequence[Group]) -> RewardStats:
+        stats = score_groups(
+            groups, self._settings, self._judge, self._reward_funcs, self.args.reward_weights, self.state
+        )
+        self._guard.check()
+        return stats
+
+    # Steps.
+
+    def _total_steps(self) -> int:
+        args = self.args
+        if args.max_steps > 0:
+            return args.max_steps
+        per_rollout = args.generation_batch_size // args.num_generations
+        rollouts = math.ceil(args.num_train_epochs * len(self._questions) / per_rollout)
+        return max(1, rollouts) * args.steps_per_rollout
+
+    def _epoch(self) -> float:
+        return self._position / len(self._questions)
+
+    def _compute_gradients(self) -> StepResult:
+        fresh = self._rollout is None
+        rollout = self._new_rollout() if self._rollout is None else self._rollout
+        stats = UpdateStats()
+        tokens = 0
+        on_policy = rollout.used == 0
+        for number, batch in enumerate(rollout.batches[rollout.used % self.args.minibatches]):
+            if number:
+                self._substep()
+            tokens += batch.num_tokens
+            self._update(batch, stats, on_policy)
+        self._rollout = rollout  # only a step that gets here has used it; an interrupted one samples it again
+        metrics = stats.metrics(self.args.beta)
+        live = {"reward": rollout.metrics["reward"]} if rollout.metrics else dict(self._bar.live)
+        live["loss"] = metrics["loss"]
+        first = fresh or bool(rollout.metrics)
+        logged, timings = (rollout.metrics, rollout.timings) if first else ({}, {})
+        return StepResult({**metrics, **logged}, tokens, live, timings)
+
+    def _update(self, batch: Batch, stats: UpdateStats, on_policy: bool) -> None:
+        """Forward, loss and backward of one micro-batch."""
+        args, model = self.args, self.policy.model
+        logprobs, entropies = model.forward(batch.forest, batch.source, batch.target, temperature=args.temperature)
+        if on_policy:
+            stats.compare(logprobs, batch.old)
+            if args.recompute_old_logprobs:
+                batch.old = logprobs.copy()
+        high = args.epsilon if args.epsilon_high is None else args.epsilon_high
+        loss, dlogprobs, sums = _core.policy_loss(
+            logprobs, batch.old, batch.ref, batch.w_pos, batch.w_neg, batch.w_kl, args.epsilon, high, args.beta,
+            delta=args.delta,
+        )  # fmt: skip
+        model.backward(dlogprobs)
+        stats.add(loss, sums, entropies)
+
+    def _new_rollout(self) -> Rollout:
+        """Sample a rollout and make its micro-batches, with old and reference log-probabilities where needed."""
+        args = self.args
+        rollout = self._sampler.rollout(self._position, self._draws)
+        self._pack(rollout)
+        for number, minibatch in enumerate(rollout.batches):
+            for batch in minibatch:
+                self._guard.check()
+                if self._reference is not None:
+                    batch.ref = self._logprobs(self._reference, batch)
+                if number and args.recompute_old_logprobs:
+                    batch.old = self._logprobs(self.policy, batch)
+        if args.log_completions:
+            root, step = Path(args.output_dir), self.state.global_step + 1
+            rl_files.write_completions(root, step, rollout.groups, rollout.extra)
+            if isinstance(args, PTAGRPOConfig):
+                rl_files.write_trees(root, step, rollout.groups)
+        return rollout
+
+    def _logprobs(self, policy: Policy, batch: Batch) -> np.ndarray:
+        values, _ = policy.model.forward(
+            batch.forest, batch.source, batch.target, temperature=self.args.temperature, keep=False
+        )
+        return values
+
+    def _pack(self, rollout: Rollout) -> None:
+        """Cut the groups into minibatches and these into micro-batches; the same cut whenever it is done again."""
+        args = self.args
+        rollout.batches = []
+        for number in range(args.minibatches):
+            start = number * args.questions_per_step
+            groups = rollout.groups[start : start + args.questions_per_step]
+            weights = loss_weights(
+                groups, args.loss_type, args.max_completion_length, mask_truncated=args.mask_truncated_completions
+            )
+            rollout.batches.append(
+                [
+                    pack_groups([groups[i] for i in part], [weights[i] for i in part])
+                    for part in split_groups(groups, args.max_tokens_per_micro_batch)
+                ]
+            )
+
+    def _advance(self) -> None:
+        rollout = self._rollout
+        self._position, self._draws = rollout.position, rollout.draws
+        rollout.used += 1
+        rollout.metrics = {}
+        if rollout.used == self.args.steps_per_rollout:
+            self._rollout = None
+
+    # Checkpoints.
+
+    def _write_extra(self, folder: Path) -> dict[str, Any]:
+        if self._rollout is not None and self._rollout.used:
+            rl_files.write_rollout(folder, self._rollout, self._questions)
+        return {"position": self._position, "draws": self._draws}
+
+    def _read_extra(self, folder: Path, private: Mapping[str, Any]) -> None:
+        self._position, self._draws = private.get("position", 0), private.get("draws", 0)
+        self._rollout = None
+        found = rl_files.read_rollout(folder, self._questions) if private else None
+        if found is None:
+            return
+        rollout, tensors = found
+        self._pack(rollout)
+        for i, minibatch in enumerate(rollout.batches):
+            for j, batch in enumerate(minibatch):
+                batch.old = tensors[f"old.{i}.{j}"]
+                batch.ref = tensors.get(f"ref.{i}.{j}")
+        self._rollout = rollout
+
+
+class PTAGRPOTrainer(GRPOTrainer):
+    """Reinforcement learning on plan trees: m plans a question, z chains a plan, and a reward for plans under which
+    reasoning ends right. Arguments as `GRPOTrainer`; `reward_funcs` are added to the paper's rewards."""
+
+    config_class = PTAGRPOConfig
+    args: PTAGRPOConfig
