@@ -1,0 +1,42 @@
+/* Storing prompts and sampling continuations: what the Python type Cache does. */
+#ifndef PTA_GENERATE_DECODE_H
+#define PTA_GENERATE_DECODE_H
+
+#include "kvcache.h"
+#include "sampler.h"
+#include "stop.h"
+
+typedef enum { PTA_FINISH_LENGTH = 0, PTA_FINISH_EOS = 1, PTA_FINISH_STOP = 2 } pta_finish;
+
+/* Store n token runs tokens[i][0 .. lengths[i]) after the segments parents[i] (handles, -1: a root); handles[n].
+ * Tokens of all runs go through the model together. Empty runs are allowed.
+ * PTA_E_VALUE: token out of range. PTA_E_STATE: freed parent, weights changed. On failure nothing has been stored. */
+pta_code pta_cache_prefill(pta_cache *cache, int64_t *handles, const int32_t *const *tokens, const int64_t *lengths,
+                           const int64_t *parents, int64_t n, pta_error *err);
+
+typedef struct {
+    pta_sampling sampling;
+    const int32_t *eos; /* [num_eos] tokens that end a chain; the token belongs to the chain */
+    int64_t num_eos;
+    const pta_stop_table *stops; /* NULL: none. Sees only what this call generates */
+} pta_sample_options;
+
+/* handles, lengths, finish are the caller's [B]; the rest is allocated by the call, chain after chain [total]. */
+typedef struct {
+    int64_t *handles;
+    int32_t *lengths;
+    uint8_t *finish;
+    int64_t total;
+    int32_t *tokens;
+    float *logprobs, *sampling_logprobs, *entropies; /* see sampler.h */
+} pta_samples;
+
+/* Continue parents[b] by up to max_new[b] tokens, B chains at once; each becomes a new segment of the cache. Draw i of
+ * chain b is pta_uniform(keys[b], i). A parent without any token before it cannot be continued (PTA_E_VALUE), unless
+ * max_new[b] is 0. PTA_E_NONFINITE: a logit is NaN or +infinity. On failure no segment has been made, and nothing of
+ * *out has been allocated. */
+pta_code pta_cache_sample(pta_cache *cache, pta_samples *out, const int64_t *parents, const uint64_t *keys,
+                          const int32_t *max_new, int64_t B, const pta_sample_options *options, pta_error *err);
+void pta_samples_free(pta_samples *out);
+
+#endif

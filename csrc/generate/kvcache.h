@@ -1,0 +1,79 @@
+/* Keys and values of a growing forest of segments, in pages, each segment stored once however many continue it.
+ *
+ * A segment is a run of tokens after its parent (or after nothing). Its keys and values lie in pages of
+ * PTA_PAGE_TOKENS tokens that belong to it alone; whatever continues it reads them through the parent links. A sampled
+ * segment's last token has not been through the model when sampling ends: it is `pending`, and is fed when somebody
+ * first continues the segment (most never are).
+ *
+ * Page layout, floats, P = PTA_PAGE_TOKENS: for layer l and key head k a block of 2·D·P at (l·K + k)·2·D·P:
+ *   keys   [D][P]  component-major, so that the scores of P keys are P lanes,
+ *   values [P][D].
+ */
+#ifndef PTA_GENERATE_KVCACHE_H
+#define PTA_GENERATE_KVCACHE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../core/status.h"
+#include "../model/model.h"
+
+enum { PTA_PAGE_TOKENS = 32 };
+
+typedef struct {
+    int32_t parent;       /* slot, -1 for a root */
+    int32_t num_children; /* live segments whose parent this is */
+    uint32_t generation;  /* part of the handle: a freed slot's old handles are recognised */
+    bool live;
+    int32_t pending;      /* token id whose key and value are not stored yet (the last one), or -1 */
+    int64_t start;        /* position of the first token */
+    int64_t length;       /* tokens, the pending one included */
+    float **pages;        /* [num_pages] */
+    int64_t num_pages, page_capacity;
+    float *hidden;        /* [C] normed final hidden state of the last token; NULL while pending or empty */
+    int32_t mark;         /* scratch of one call: -1 outside */
+} pta_segment;
+
+typedef struct {
+    pta_model *model;     /* not owned */
+    uint64_t version;     /* of the weights that computed what is stored */
+    int64_t page_floats;
+    pta_segment *segments; /* [capacity]; moves when it grows: keep slots, not pointers */
+    int32_t capacity, used, num_live;
+    int32_t *vacant;      /* freed slots below `used` */
+    int32_t num_vacant;
+    float **spare;        /* freed pages kept for reuse, at most PTA_SPARE_BYTES */
+    int64_t num_spare, spare_capacity;
+    int64_t bytes;        /* of pages and hidden states held by live segments */
+} pta_cache;
+
+enum { PTA_SPARE_BYTES = 64 << 20 };
+
+pta_code pta_cache_create(pta_cache **out, pta_model *model, pta_error *err);
+void pta_cache_free(pta_cache *cache);
+
+/* Handles are positive: (generation << 32) + slot + 1. Slot of a live segment, or PTA_E_STATE (freed) or PTA_E_VALUE
+ * (never a handle); `what` and `index` name the argument in the message. */
+pta_code pta_cache_slot(const pta_cache *cache, int32_t *slot, int64_t handle, const char *what, int64_t index,
+                        pta_error *err);
+int64_t pta_cache_handle(const pta_cache *cache, int32_t slot);
+
+/* A new empty segment after `parent` (slot or -1). */
+pta_code pta_segment_open(pta_cache *cache, int32_t *slot, int32_t parent, pta_error *err);
+/* Give a segment pages for `tokens` tokens. */
+pta_code pta_segment_reserve(pta_cache *cache, int32_t slot, int64_t tokens, pta_error *err);
+/* Allocate hidden[C] if there is none. */
+pta_code pta_segment_need_hidden(pta_cache *cache, int32_t slot, pta_error *err);
+/* Release one segment without children. */
+void pta_segment_close(pta_cache *cache, int32_t slot);
+/* The segment itself if it has tokens, else its nearest ancestor that has; -1 if none. */
+int32_t pta_segment_source(const pta_cache *cache, int32_t slot);
+
+/* Release segments: every live child of one must be in the list too. Checks first; a refused call frees nothing.
+ * PTA_E_STATE: freed before or twice in the list, or a child outside the list. */
+pta_code pta_cache_release(pta_cache *cache, const int64_t *handles, int64_t n, pta_error *err);
+
+/* PTA_E_STATE when segments are stored that other weights computed; an empty cache adopts the present weights. */
+pta_code pta_cache_check_version(pta_cache *cache, pta_error *err);
+
+#endif
