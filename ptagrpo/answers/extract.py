@@ -17,43 +17,35 @@ import re
 KINDS = ("math", "exact")
 
 _BOX = re.compile(r"\\f?boxed\b|\\fbox\b")
+_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _BARE = re.compile(r"\s*([-+]?[0-9][0-9.,/]*|\\pi|[A-Za-z])(?![A-Za-z0-9])")
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _HASHES = re.compile(r"^\s*####[ \t]*(\S[^\n]*?)\s*$", re.MULTILINE)
 _STATED = re.compile(
     r"\banswer(?:\s+is|\s*:)\s*(?:\*\*|:)?\s*"
-    r"(?:\$\$?(?P<dollar>[^$\n]+)\$"
-    r"|\\\((?P<paren>.+?)\\\)"
-    r"|\\\[(?P<bracket>.+?)\\\]"
+    r"(?:\$\$?(?P<dollar>[^$\n]{1,500})\$"
+    r"|\\\((?P<paren>.{1,500}?)\\\)"
+    r"|\\\[(?P<bracket>.{1,500}?)\\\]"
     r"|(?P<number>[-+]?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?%?)(?![\w^/*+=]|\.\d|\s*[-+*/^=]\s*[\w\\(])"
     r"|\(?(?P<letter>[A-J])\)?(?=[\s.,*)]|$))",
     re.IGNORECASE | re.DOTALL,
 )
 
 
-def balanced_group(text: str, start: int) -> int:
-    r"""Return the index after the `}` that closes the `{` at `text[start]`, or -1 when it never closes.
+def closing_braces(text: str) -> dict[int, int]:
+    r"""Where each `{` of `text` closes: index of the `{` to index of its `}`, in one pass. `\{` and `\}` are characters.
 
-    `\{` and `\}` are characters, not groups.
-
-    >>> balanced_group(r"{a{b}\}c} d", 0)
-    9
+    >>> closing_braces(r"{a{b}\}c} {")
+    {2: 4, 0: 8}
     """
-    depth = 0
-    position = start
-    while position < len(text):
-        character = text[position]
-        if character == "\\":
-            position += 2
-            continue
-        if character == "{":
-            depth += 1
-        elif character == "}":
-            depth -= 1
-            if depth == 0:
-                return position + 1
-        position += 1
-    return -1
+    closes: dict[int, int] = {}
+    stack: list[int] = []
+    for match in _BRACES.finditer(text):
+        if match.group(0) == "{":
+            stack.append(match.start())
+        elif match.group(0) == "}" and stack:
+            closes[stack.pop()] = match.start()
+    return closes
 
 
 def last_boxed(text: str) -> str | None:
@@ -62,13 +54,13 @@ def last_boxed(text: str) -> str | None:
     >>> last_boxed(r"so \boxed{\frac{1}{2}} and then \boxed{unfinished")
     '\\frac{1}{2}'
     """
+    closes = closing_braces(text)
     for match in reversed(list(_BOX.finditer(text))):
         position = match.end()
         while position < len(text) and text[position] in " \t\n":
             position += 1
         if position < len(text) and text[position] == "{":
-            end = balanced_group(text, position)
-            content = text[position + 1 : end - 1].strip() if end > 0 else ""
+            content = text[position + 1 : closes[position]].strip() if position in closes else ""
         else:
             bare = _BARE.match(text, match.end())
             content = bare.group(1).rstrip(".,/") if bare else ""

@@ -192,7 +192,7 @@ def _decide_here(prediction: str | None, gold: str, kind: str) -> Verdict | None
     if len(prediction) > MAX_TEXT or len(gold) > MAX_TEXT:
         if prediction == gold:
             return Verdict("correct", prediction, "text")
-        return Verdict("error", prediction, f"the answer is longer than {MAX_TEXT} characters")
+        return Verdict("wrong", prediction, f"no final answer: longer than {MAX_TEXT} characters, and not the same text")
     try:
         same_value = compare(prediction, gold)
     except RecursionError:

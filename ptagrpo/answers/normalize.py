@@ -47,10 +47,11 @@ _UNITS = (
     r"square|cubic|sq|cu|centimet(?:er|re)s?|millimet(?:er|re)s?|kilomet(?:er|re)s?|met(?:er|re)s?|cm|mm|km|m|inch(?:es)?"
     r"|in|foot|feet|ft|yards?|yd|miles?|mi|mph|dollars?|cents?|degrees?|radians?|units?|hours?|hrs?|minutes?|mins?|seconds?"
     r"|secs?|days?|weeks?|months?|years?|kg|kilograms?|grams?|g|pounds?|lbs?|ounces?|oz|liters?|litres?|gallons?|quarts?"
-    r"|people|students?|ways|points?|percent|a\.?m\.?|p\.?m\.?|AM|PM|USD|per"
+    r"|people|students?|ways|points?|percent|USD|per"
 )
 _UNIT_TAIL = re.compile(rf"(?<=[\d}})])\s*(?:\s(?:{_UNITS})\.?(?:\s*\^\s*\{{?[23]\}}?)?(?![A-Za-z])/?)+\s*$")
 _TEXT_TAIL = re.compile(r"(?<=\S)\s*\\text\{[^{}]*\}\s*(?:\^\s*\{?\s*-?\d\s*\}?)?\s*$")
+_TIME = re.compile(r"(\d{1,2}(?::\d\d)?)\s*(?:\\text\{\s*)?([aApP])\.?\s?[mM]\.?\s*\}?")
 _WORD = re.compile(r"[A-Za-z][A-Za-z .,'-]*")
 _BARE_WORDS = re.compile(r"(?=.*[A-Za-z]{4})[A-Za-z]+(?:[ '-][A-Za-z]+)*")
 _GROUPED = re.compile(r"(?<=\{)\d{1,3}(?:,\d{3})+(?=\})")
@@ -134,6 +135,8 @@ def clean(text: str) -> str:
     text = text.replace(r"\%", "%").replace(r"\$", "").replace("$", "").replace("£", "").replace("€", "")
     text = _SPACES.sub(" ", text).strip()
     text = _braced_arguments(_braced_arguments(text, "frac", 2), "sqrt", 1)
+    if match := _TIME.fullmatch(text):
+        return f"{match.group(1)}@{match.group(2).lower()}m"
     if _BARE_WORDS.fullmatch(text):
         return "\\text{" + " ".join(text.split()) + "}"
     match = re.fullmatch(r"\\text\{([^{}]*)\}", text)
