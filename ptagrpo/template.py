@@ -1,4 +1,4 @@
-"""What the model is asked, and the shape of a whole response: plan, reasoning, answer (sections 3.1 and A.11).
+"""What the model is asked, and the shape of a whole response: plan, reasoning, answer (paper 3.1 and A.11).
 
 Text in, text out; reading a response back is the business of `parsing.py`.
 """
@@ -13,21 +13,24 @@ from .errors import ConfigError, DataError, did_you_mean
 STYLES = ("plan", "cot", "raw")
 
 _PLAN = (
-    "First write a high-level plan for answering this question between <plan> and </plan>: only the main phases, the "
-    "choices of strategy and the cases to distinguish, no calculations. Then reason step by step between <think> and "
-    "</think>. Examine the plan critically while you do; if it turns out to be wrong, say so, say what changes, and "
-    "go on with the revised plan. Last, give the final answer between <answer> and </answer>, inside \\boxed{}."
+    "First write a high-level plan for answering this question between <plan> and </plan>: only the main "
+    "phases, the choices of strategy and the cases to distinguish, no calculations. Then reason step by step "
+    "between <think> and </think>. Examine the plan critically while you do; if it turns out to be wrong, "
+    "say so, say what changes, and go on with the revised plan. Last, give the final answer between <answer> and "
+    "</answer>, inside \\boxed{}."
 )
 _COT = (
-    "Reason step by step between <think> and </think>, then give the final answer between <answer> and </answer>, "
-    "inside \\boxed{}."
+    "Reason step by step between <think> and </think>, then give the final answer between <answer> and "
+    "</answer>, inside \\boxed{}."
 )
 
 
 class _ChatTokenizer(Protocol):
     chat_template: str | None
 
-    def apply_chat_template(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = ...) -> str: ...
+    def apply_chat_template(
+        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = ...
+    ) -> str: ...
 
 
 def plan_prompt(question: str) -> str:
@@ -44,20 +47,25 @@ def cot_prompt(question: str) -> str:
     return f"{question}\n\n{_COT}"
 
 
-def build_prompt(question: str | Sequence[Mapping[str, Any]], tokenizer: _ChatTokenizer, style: str = "plan") -> str:
+def build_prompt(
+    question: str | Sequence[Mapping[str, Any]], tokenizer: _ChatTokenizer, style: str = "plan"
+) -> str:
     """The text that a response continues.
 
     Args:
         question: text, or chat messages (then the last message carries the request).
         tokenizer: its chat template, where there is one, makes a user's turn of it and opens the assistant's.
-        style: "plan" and "cot" add the request of that name; "raw" adds nothing, and leaves plain text exactly as it
-            is, without a chat template.
+        style: "plan" and "cot" add the request of that name; "raw" adds nothing, and leaves plain text
+            exactly as it is, without a chat template.
 
     Raises:
-        ConfigError: an unknown style, or messages for a tokenizer without chat template. DataError: no messages.
+        ConfigError: an unknown style, or messages for a tokenizer without chat template. DataError: no
+            messages.
     """
     if style not in STYLES:
-        raise ConfigError(f"prompt style: got {style!r}, expected one of {', '.join(STYLES)}.{did_you_mean(style, STYLES)}")
+        raise ConfigError(
+            f"prompt style: got {style!r}, expected one of {', '.join(STYLES)}.{did_you_mean(style, STYLES)}"
+        )
     ask = {"plan": plan_prompt, "cot": cot_prompt, "raw": str}[style]
     if isinstance(question, str):
         if style == "raw":
