@@ -1,10 +1,10 @@
 """What is in a training checkpoint, and how it gets there and back. Where it is: `run_store.py`.
 
-    model files        a Hugging Face folder: the checkpoint loads as a model anywhere
-    optimizer.safetensors   AdamW's moments, "m.<tensor>" and "v.<tensor>", float32
-    rollout.safetensors, rollout.json   a rollout that is not used up yet (RL only)
-    trainer_state.json   global_step, log_history, ... as the Hugging Face Trainer writes them; ours under "ptagrpo"
-    training_args.json   all options
+model files        a Hugging Face folder: the checkpoint loads as a model anywhere
+optimizer.safetensors   AdamW's moments, "m.<tensor>" and "v.<tensor>", float32
+rollout.safetensors, rollout.json   a rollout that is not used up yet (RL only)
+trainer_state.json   global_step, log_history, ... as the Hugging Face Trainer writes them; ours under "ptagrpo"
+training_args.json   all options
 """
 
 from __future__ import annotations
@@ -31,15 +31,26 @@ OPTIMIZER, STATE, ARGS = "optimizer.safetensors", "trainer_state.json", "trainin
 
 
 def write(
-    folder: Path, policy: Policy, optimizer: _core.AdamW, state: TrainerState, args: Config, private: Mapping[str, Any]
+    folder: Path,
+    policy: Policy,
+    optimizer: _core.AdamW,
+    state: TrainerState,
+    args: Config,
+    private: Mapping[str, Any],
 ) -> None:
     """Write everything but the rollout into the existing `folder`. `private` goes under "ptagrpo" in the state."""
     write_model_files(folder, policy.model, policy.config, policy.tokenizer, policy.generation_config or None)
     moments = optimizer.moments()
     tensors = {f"{kind}.{name}": pair[i] for i, kind in enumerate("mv") for name, pair in moments.items()}
     write_safetensors(folder / OPTIMIZER, tensors)
-    extra = {"save_steps": args.save_steps, "logging_steps": args.logging_steps, "best_metric": None,
-             "best_model_checkpoint": None, "total_flos": 0, "stateful_callbacks": {}}
+    extra = {
+        "save_steps": args.save_steps,
+        "logging_steps": args.logging_steps,
+        "best_metric": None,
+        "best_model_checkpoint": None,
+        "total_flos": 0,
+        "stateful_callbacks": {},
+    }
     own = {**private, "optimizer_step": optimizer.step_count}
     atomic_write_json(folder / STATE, {**asdict(state), **extra, "ptagrpo": own})
     atomic_write_json(folder / ARGS, {"class": type(args).__name__, **args.to_dict()})
@@ -57,7 +68,9 @@ def read_state(folder: Path) -> tuple[TrainerState, dict[str, Any]]:
         state = TrainerState(**{name: value for name, value in values.items() if name in names})
         return state, dict(values["ptagrpo"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / STATE}: is not the state of a ptagrpo training run: {error!r}") from error
+        raise CheckpointError(
+            f"{folder / STATE}: is not the state of a ptagrpo training run: {error!r}"
+        ) from error
 
 
 def load(folder: Path, policy: Policy, optimizer: _core.AdamW, optimizer_step: int) -> None:

@@ -23,60 +23,92 @@ PROMPT_STYLES = ("plan", "cot", "raw")
 class TrainingConfig(Config):
     """What both stages share."""
 
-    output_dir: str = option("trainer_output", "folder of the run: checkpoints, metrics.jsonl, completions",
-                             trajectory=False)
-    overwrite_output_dir: bool = option(False, "start anew although output_dir holds checkpoints; deletes them",
-                                        trajectory=False)
-    run_name: str | None = option(None, "label of the progress bar; default: the name of output_dir",
-                                  trajectory=False)
+    output_dir: str = option(
+        "trainer_output", "folder of the run: checkpoints, metrics.jsonl, completions", trajectory=False
+    )
+    overwrite_output_dir: bool = option(
+        False, "start anew although output_dir holds checkpoints; deletes them", trajectory=False
+    )
+    run_name: str | None = option(
+        None, "label of the progress bar; default: the name of output_dir", trajectory=False
+    )
     seed: int = option(42, "seed of data order and sampling", at_least=0)
     learning_rate: float = option(2e-5, "peak learning rate", at_least=0.0)
-    lr_scheduler_type: str = option("linear", "how the learning rate falls after the warm-up", choices=SCHEDULERS)
-    lr_scheduler_kwargs: dict = option({}, "min_lr_rate (share of the peak) or min_lr (absolute): where linear and "
-                                       "cosine end; num_cycles of cosine")
-    warmup_ratio: float = option(0.0, "share of all steps over which the learning rate rises from 0", at_least=0.0,
-                                 at_most=1.0)
+    lr_scheduler_type: str = option(
+        "linear", "how the learning rate falls after the warm-up", choices=SCHEDULERS
+    )
+    lr_scheduler_kwargs: dict = option(
+        {},
+        "min_lr_rate (share of the peak) or min_lr (absolute): where linear and "
+        "cosine end; num_cycles of cosine",
+    )
+    warmup_ratio: float = option(
+        0.0, "share of all steps over which the learning rate rises from 0", at_least=0.0, at_most=1.0
+    )
     warmup_steps: int = option(0, "steps of warm-up; wins over warmup_ratio", at_least=0)
     weight_decay: float = option(0.0, "decoupled weight decay of AdamW, on matrices only", at_least=0.0)
     adam_beta1: float = option(0.9, "decay of AdamW's first moment", at_least=0.0, below=1.0)
     adam_beta2: float = option(0.999, "decay of AdamW's second moment", at_least=0.0, below=1.0)
     adam_epsilon: float = option(1e-8, "epsilon of AdamW", above=0.0)
-    max_grad_norm: float = option(1.0, "gradients are scaled down to this global norm; 0: no clipping", at_least=0.0)
+    max_grad_norm: float = option(
+        1.0, "gradients are scaled down to this global norm; 0: no clipping", at_least=0.0
+    )
     num_train_epochs: float = option(3.0, "passes over the data, unless max_steps is given", above=0.0)
     max_steps: int = option(-1, "optimizer steps; -1: as many as num_train_epochs takes", at_least=-1)
     per_device_train_batch_size: int = option(8, "rows (SFT) or responses (RL) of a micro-step", at_least=1)
-    gradient_accumulation_steps: int = option(1, "micro-steps whose gradients add up to one optimizer step",
-                                              at_least=1)
-    max_tokens_per_micro_batch: int = option(16384, "tokens of one forward and backward at most: the memory knob; a "
-                                             "row or group that is longer goes alone", at_least=1)
+    gradient_accumulation_steps: int = option(
+        1, "micro-steps whose gradients add up to one optimizer step", at_least=1
+    )
+    max_tokens_per_micro_batch: int = option(
+        16384,
+        "tokens of one forward and backward at most: the memory knob; a "
+        "row or group that is longer goes alone",
+        at_least=1,
+    )
     shuffle_dataset: bool = option(True, "new order of the rows in each epoch, drawn from (seed, epoch)")
-    logging_steps: int = option(10, "write metrics, averaged, every so many steps", at_least=1, trajectory=False)
-    save_strategy: str = option("steps", "write checkpoints by steps or not at all", choices=("steps", "no"),
-                                trajectory=False)
-    save_steps: int = option(500, "write a checkpoint every so many steps, and one at the end", at_least=1,
-                             trajectory=False)
-    save_total_limit: int | None = option(None, "keep this many checkpoints, the newest; None: all", at_least=1,
-                                          trajectory=False)
+    logging_steps: int = option(
+        10, "write metrics, averaged, every so many steps", at_least=1, trajectory=False
+    )
+    save_strategy: str = option(
+        "steps", "write checkpoints by steps or not at all", choices=("steps", "no"), trajectory=False
+    )
+    save_steps: int = option(
+        500, "write a checkpoint every so many steps, and one at the end", at_least=1, trajectory=False
+    )
+    save_total_limit: int | None = option(
+        None, "keep this many checkpoints, the newest; None: all", at_least=1, trajectory=False
+    )
     eval_strategy: str = option("no", "evaluate during training", choices=("no", "steps"), trajectory=False)
-    eval_steps: int | None = option(None, "evaluate every so many steps; None: logging_steps", at_least=1,
-                                    trajectory=False)
+    eval_steps: int | None = option(
+        None, "evaluate every so many steps; None: logging_steps", at_least=1, trajectory=False
+    )
     per_device_eval_batch_size: int = option(8, "rows of an evaluation batch", at_least=1, trajectory=False)
     disable_tqdm: bool = option(False, "no progress bar", trajectory=False)
-    prompt_style: str = option("plan", "how a question becomes a prompt: asking for plan, reasoning and answer "
-                               "('plan'), for reasoning ('cot'), or as the data set has it ('raw')",
-                               choices=PROMPT_STYLES)
+    prompt_style: str = option(
+        "plan",
+        "how a question becomes a prompt: asking for plan, reasoning and answer "
+        "('plan'), for reasoning ('cot'), or as the data set has it ('raw')",
+        choices=PROMPT_STYLES,
+    )
 
     _not_yet: ClassVar = not_yet.COMMON
 
     def __post_init__(self) -> None:
         self._check_ranges()
         if self.max_steps == 0:
-            raise ConfigError(f"{type(self).__name__}: max_steps: got 0, must be positive, or -1 for num_train_epochs")
+            raise ConfigError(
+                f"{type(self).__name__}: max_steps: got 0, must be positive, or -1 for num_train_epochs"
+            )
         if self.lr_scheduler_type == "constant" and (self.warmup_ratio or self.warmup_steps):
-            raise ConfigError(f"{type(self).__name__}: the 'constant' schedule has no warm-up; use "
-                              "lr_scheduler_type='constant_with_warmup'")
-        allowed = {"linear": ("min_lr_rate", "min_lr"), "cosine": ("min_lr_rate", "min_lr", "num_cycles"),
-                   "cosine_with_min_lr": ("min_lr_rate", "min_lr", "num_cycles")}.get(self.lr_scheduler_type, ())
+            raise ConfigError(
+                f"{type(self).__name__}: the 'constant' schedule has no warm-up; use "
+                "lr_scheduler_type='constant_with_warmup'"
+            )
+        allowed = {
+            "linear": ("min_lr_rate", "min_lr"),
+            "cosine": ("min_lr_rate", "min_lr", "num_cycles"),
+            "cosine_with_min_lr": ("min_lr_rate", "min_lr", "num_cycles"),
+        }.get(self.lr_scheduler_type, ())
         for name in self.lr_scheduler_kwargs:
             if name not in allowed:
                 raise ConfigError(
@@ -84,10 +116,16 @@ class TrainingConfig(Config):
                     f"{self.lr_scheduler_type!r} schedule; it takes {', '.join(allowed) or 'none'}"
                 )
         if "min_lr" in self.lr_scheduler_kwargs and "min_lr_rate" in self.lr_scheduler_kwargs:
-            raise ConfigError(f"{type(self).__name__}: lr_scheduler_kwargs: give min_lr or min_lr_rate, not both")
-        if self.lr_scheduler_type == "cosine_with_min_lr" and not {"min_lr", "min_lr_rate"} & {*self.lr_scheduler_kwargs}:
-            raise ConfigError(f"{type(self).__name__}: 'cosine_with_min_lr' needs min_lr or min_lr_rate in "
-                              "lr_scheduler_kwargs")
+            raise ConfigError(
+                f"{type(self).__name__}: lr_scheduler_kwargs: give min_lr or min_lr_rate, not both"
+            )
+        if self.lr_scheduler_type == "cosine_with_min_lr" and not {"min_lr", "min_lr_rate"} & {
+            *self.lr_scheduler_kwargs
+        }:
+            raise ConfigError(
+                f"{type(self).__name__}: 'cosine_with_min_lr' needs min_lr or min_lr_rate in "
+                "lr_scheduler_kwargs"
+            )
         for name, value in self.lr_scheduler_kwargs.items():
             try:
                 number = float(value)
@@ -95,8 +133,10 @@ class TrainingConfig(Config):
                 number = -1.0
             limit = {"min_lr_rate": 1.0, "min_lr": self.learning_rate}.get(name, float("inf"))
             if isinstance(value, bool) or not 0.0 <= number <= limit:
-                raise ConfigError(f"{type(self).__name__}: lr_scheduler_kwargs: {name}: got {value!r}, must be a "
-                                  f"number from 0 to {limit}")
+                raise ConfigError(
+                    f"{type(self).__name__}: lr_scheduler_kwargs: {name}: got {value!r}, must be a "
+                    f"number from 0 to {limit}"
+                )
             self.lr_scheduler_kwargs[name] = number
 
 
@@ -107,8 +147,11 @@ class SFTConfig(TrainingConfig):
     The loss is the mean over all target tokens of the optimizer batch, whatever the micro-batches.
     """
 
-    max_length: int | None = option(1024, "tokens of a row at most, prompt included; longer ones are cut at the end; "
-                                    "None: no limit", at_least=2)
+    max_length: int | None = option(
+        1024,
+        "tokens of a row at most, prompt included; longer ones are cut at the end; None: no limit",
+        at_least=2,
+    )
     completion_only_loss: bool = option(True, "train on the completion alone, not on the prompt")
     dataset_text_field: str = option("text", "column of plain-text rows")
 
@@ -124,62 +167,104 @@ class GRPOConfig(TrainingConfig):
     steps_per_generation / gradient_accumulation_steps optimizer steps, num_iterations times over.
     """
 
-    algorithm: str = option("grpo", "algorithm whose defaults apply", choices=tuple(
-        name for name in algorithms.names() if not algorithms.load(name).tree))
+    algorithm: str = option(
+        "grpo",
+        "algorithm whose defaults apply",
+        choices=tuple(name for name in algorithms.names() if not algorithms.load(name).tree),
+    )
     learning_rate: float = option(1e-6, "peak learning rate", at_least=0.0)
-    lr_scheduler_type: str = option("constant", "how the learning rate falls after the warm-up", choices=SCHEDULERS)
+    lr_scheduler_type: str = option(
+        "constant", "how the learning rate falls after the warm-up", choices=SCHEDULERS
+    )
     weight_decay: float = option(0.01, "decoupled weight decay of AdamW, on matrices only", at_least=0.0)
     num_train_epochs: float = option(1.0, "passes over the questions, unless max_steps is given", above=0.0)
-    prompt_style: str = option("raw", "how a question becomes a prompt: asking for plan, reasoning and answer "
-                               "('plan'), for reasoning ('cot'), or as the data set has it ('raw')",
-                               choices=PROMPT_STYLES)
-    per_device_train_batch_size: int | None = option(None, "responses of a micro-step; None: num_generations",
-                                                     at_least=1)
+    prompt_style: str = option(
+        "raw",
+        "how a question becomes a prompt: asking for plan, reasoning and answer "
+        "('plan'), for reasoning ('cot'), or as the data set has it ('raw')",
+        choices=PROMPT_STYLES,
+    )
+    per_device_train_batch_size: int | None = option(
+        None, "responses of a micro-step; None: num_generations", at_least=1
+    )
     num_generations: int | None = option(None, "responses to a question", at_least=2)
-    generation_batch_size: int | None = option(None, "responses of one rollout; None: per_device_train_batch_size x "
-                                               "steps_per_generation", at_least=1)
-    steps_per_generation: int | None = option(None, "micro-steps fed by one rollout; None: "
-                                              "gradient_accumulation_steps", at_least=1)
+    generation_batch_size: int | None = option(
+        None, "responses of one rollout; None: per_device_train_batch_size x steps_per_generation", at_least=1
+    )
+    steps_per_generation: int | None = option(
+        None, "micro-steps fed by one rollout; None: gradient_accumulation_steps", at_least=1
+    )
     num_iterations: int = option(1, "how often a rollout is used", at_least=1)
-    recompute_old_logprobs: bool = option(True, "where a rollout feeds several steps, take the old log-probabilities "
-                                          "from a forward pass of the trainer before the first one; False: those "
-                                          "recorded while sampling")
+    recompute_old_logprobs: bool = option(
+        True,
+        "where a rollout feeds several steps, take the old log-probabilities "
+        "from a forward pass of the trainer before the first one; False: those "
+        "recorded while sampling",
+    )
     max_completion_length: int = option(512, "tokens of a response at most", at_least=1)
-    temperature: float = option(1.0, "sampling temperature; the log-probabilities are taken under it", above=0.0)
+    temperature: float = option(
+        1.0, "sampling temperature; the log-probabilities are taken under it", above=0.0
+    )
     top_p: float = option(1.0, "nucleus sampling; 1: off", above=0.0, at_most=1.0)
     top_k: int = option(0, "sample among the k likeliest tokens; 0: off", at_least=0)
-    min_p: float = option(0.0, "drop tokens below this share of the likeliest; 0: off", at_least=0.0, below=1.0)
-    beta: float = option(0.0, "coefficient of the KL to the initial policy (k3 estimator); 0: no reference policy",
-                         at_least=0.0)
+    min_p: float = option(
+        0.0, "drop tokens below this share of the likeliest; 0: off", at_least=0.0, below=1.0
+    )
+    beta: float = option(
+        0.0,
+        "coefficient of the KL to the initial policy (k3 estimator); 0: no reference policy",
+        at_least=0.0,
+    )
     epsilon: float = option(0.2, "clipping range of the ratio", at_least=0.0)
     epsilon_high: float | None = option(None, "upper clipping range; None: epsilon", at_least=0.0)
-    delta: float | None = option(None, "cap of the ratio where the advantage is negative; None: none", above=0.0)
+    delta: float | None = option(
+        None, "cap of the ratio where the advantage is negative; None: none", above=0.0
+    )
     loss_type: str = option("dapo", "normalisation of the loss", choices=("grpo", "dapo", "dr_grpo", "sum"))
-    scale_rewards: str = option("group", "advantages divided by the standard deviation of the group, the batch, or "
-                                "by nothing", choices=("group", "batch", "none"))
-    std_correction: int = option(0, "0: population standard deviation (Eq. 10), 1: sample one", choices=(0, 1))
+    scale_rewards: str = option(
+        "group",
+        "advantages divided by the standard deviation of the group, the batch, or by nothing",
+        choices=("group", "batch", "none"),
+    )
+    std_correction: int = option(
+        0, "0: population standard deviation (Eq. 10), 1: sample one", choices=(0, 1)
+    )
     advantage_eps: float = option(0.0, "added to the standard deviation", at_least=0.0)
     dynamic_sampling: bool = option(False, "replace groups that teach nothing by other questions")
-    max_resample_times: int = option(3, "rounds of replacing at most; then groups that teach nothing fill the batch",
-                                     at_least=1)
+    max_resample_times: int = option(
+        3, "rounds of replacing at most; then groups that teach nothing fill the batch", at_least=1
+    )
     mask_truncated_completions: bool = option(False, "give responses cut at max_completion_length no weight")
     reward_weights: list | None = option(None, "one weight per reward function; None: 1 each")
-    outcome_reward: float | None = option(None, "weight of the right answer; None: 1, but 0 where GRPOTrainer was "
-                                          "given reward functions", at_least=0.0)
+    outcome_reward: float | None = option(
+        None,
+        "weight of the right answer; None: 1, but 0 where GRPOTrainer was given reward functions",
+        at_least=0.0,
+    )
     use_plan_reward: bool = option(True, "False: no plan reward whatever its weight")
-    plan_reward_weight: float = option(0.0, "weight of the plan reward (the paper's beta of Eq. 4)", at_least=0.0)
+    plan_reward_weight: float = option(
+        0.0, "weight of the plan reward (the paper's beta of Eq. 4)", at_least=0.0
+    )
     plan_temperature: float = option(0.3, "tau of the softmax over plan scores (Eq. 2)", above=0.0)
     structure_reward: float = option(0.0, "reward for following the template strictly (Eq. 6)", at_least=0.0)
     length_reward_weight: float = option(0.0, "alpha of the length reward (Eq. 8)", at_least=0.0)
     length_reward_on: str = option("all", "responses that get the length reward", choices=("all", "correct"))
-    overlong_cache_fraction: float = option(0.0, "last share of max_completion_length over which DAPO's punishment "
-                                            "falls to -1; 0: off", at_least=0.0, at_most=1.0)
-    answer_kind: str = option("math", "how answers are compared: math-verify or equal text",
-                              choices=("math", "exact"))
+    overlong_cache_fraction: float = option(
+        0.0,
+        "last share of max_completion_length over which DAPO's punishment falls to -1; 0: off",
+        at_least=0.0,
+        at_most=1.0,
+    )
+    answer_kind: str = option(
+        "math", "how answers are compared: math-verify or equal text", choices=("math", "exact")
+    )
     judge_timeout: float = option(5.0, "seconds for one comparison of answers", above=0.0, trajectory=False)
-    reward_timeout: float | None = option(60.0, "seconds for one call of a reward function; None: no limit",
-                                          above=0.0, trajectory=False)
-    log_completions: bool = option(False, "write completions/ (and trees/) for every rollout", trajectory=False)
+    reward_timeout: float | None = option(
+        60.0, "seconds for one call of a reward function; None: no limit", above=0.0, trajectory=False
+    )
+    log_completions: bool = option(
+        False, "write completions/ (and trees/) for every rollout", trajectory=False
+    )
 
     _not_yet: ClassVar = not_yet.RL
 
@@ -198,9 +283,15 @@ class GRPOConfig(TrainingConfig):
         if self.reward_weights is not None:
             for weight in self.reward_weights:
                 if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-                    raise ConfigError(f"{type(self).__name__}: reward_weights: expected numbers, got {weight!r}")
-        if self.delta is not None and self.delta <= 1.0 + (self.epsilon if self.epsilon_high is None else self.epsilon_high):
-            raise ConfigError(f"{type(self).__name__}: delta: got {self.delta}, must be more than 1 + epsilon_high")
+                    raise ConfigError(
+                        f"{type(self).__name__}: reward_weights: expected numbers, got {weight!r}"
+                    )
+        if self.delta is not None and self.delta <= 1.0 + (
+            self.epsilon if self.epsilon_high is None else self.epsilon_high
+        ):
+            raise ConfigError(
+                f"{type(self).__name__}: delta: got {self.delta}, must be more than 1 + epsilon_high"
+            )
 
     def _derive(self) -> None:
         set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
@@ -211,14 +302,22 @@ class GRPOConfig(TrainingConfig):
         batch, given = self.per_device_train_batch_size, self.generation_batch_size
         if self.steps_per_generation is None:
             if given is not None and given % batch:
-                raise ConfigError(f"{type(self).__name__}: generation_batch_size: got {given}, must be a multiple of "
-                                  f"per_device_train_batch_size ({batch})")
-            set_("steps_per_generation", self.gradient_accumulation_steps if given is None else given // batch)
+                raise ConfigError(
+                    f"{type(self).__name__}: generation_batch_size: got {given}, must be a multiple of "
+                    f"per_device_train_batch_size ({batch})"
+                )
+            set_(
+                "steps_per_generation", self.gradient_accumulation_steps if given is None else given // batch
+            )
         if given is None:
             set_("generation_batch_size", batch * self.steps_per_generation)
 
     def _check_batch(self) -> None:
-        name, batch, accumulate = type(self).__name__, self.per_device_train_batch_size, self.gradient_accumulation_steps
+        name, batch, accumulate = (
+            type(self).__name__,
+            self.per_device_train_batch_size,
+            self.gradient_accumulation_steps,
+        )
         if self.generation_batch_size != batch * self.steps_per_generation:
             raise ConfigError(
                 f"{name}: generation_batch_size ({self.generation_batch_size}) must equal per_device_train_batch_size "
@@ -259,15 +358,22 @@ class PTAGRPOConfig(GRPOConfig):
     of the machine.
     """
 
-    algorithm: str = option("pta_grpo", "algorithm whose defaults apply", choices=tuple(
-        name for name in algorithms.names() if algorithms.load(name).tree))
-    prompt_style: str = option("plan", "how a question becomes a prompt: asking for plan, reasoning and answer "
-                               "('plan'), for reasoning ('cot'), or as the data set has it ('raw')",
-                               choices=PROMPT_STYLES)
+    algorithm: str = option(
+        "pta_grpo",
+        "algorithm whose defaults apply",
+        choices=tuple(name for name in algorithms.names() if algorithms.load(name).tree),
+    )
+    prompt_style: str = option(
+        "plan",
+        "how a question becomes a prompt: asking for plan, reasoning and answer "
+        "('plan'), for reasoning ('cot'), or as the data set has it ('raw')",
+        choices=PROMPT_STYLES,
+    )
     num_plans: int = option(4, "plans to a question (the paper's m)", at_least=1)
     cots_per_plan: int = option(3, "chains of thought under a plan (the paper's z)", at_least=1)
-    max_plan_length: int | None = option(None, "tokens of a plan at most; None: half of max_completion_length",
-                                         at_least=1)
+    max_plan_length: int | None = option(
+        None, "tokens of a plan at most; None: half of max_completion_length", at_least=1
+    )
     num_generations: int | None = option(None, "num_plans x cots_per_plan; checked if given", at_least=2)
 
     def _derive(self) -> None:
@@ -278,7 +384,9 @@ class PTAGRPOConfig(GRPOConfig):
                 f" x cots_per_plan ({self.cots_per_plan}) is {product}; leave num_generations out"
             )
         if product < 2:
-            raise ConfigError(f"{type(self).__name__}: num_plans x cots_per_plan: got {product}, need at least 2 "
-                              "responses to compare")
+            raise ConfigError(
+                f"{type(self).__name__}: num_plans x cots_per_plan: got {product}, need at least 2 "
+                "responses to compare"
+            )
         object.__setattr__(self, "num_generations", product)
         super()._derive()

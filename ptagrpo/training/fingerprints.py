@@ -88,7 +88,10 @@ def _short(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return {"shape": value.shape, "sha256": hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}
+        return {
+            "shape": value.shape,
+            "sha256": hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest(),
+        }
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, (set, frozenset)):

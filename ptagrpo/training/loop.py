@@ -62,7 +62,9 @@ class Trainer:
 
     config_class: type[TrainingConfig] = TrainingConfig
 
-    def __init__(self, model: Policy | str | Path, args: TrainingConfig | None, callbacks: Sequence[Any] = ()):
+    def __init__(
+        self, model: Policy | str | Path, args: TrainingConfig | None, callbacks: Sequence[Any] = ()
+    ):
         self.args = self.config_class() if args is None else args
         if not isinstance(self.args, self.config_class):
             raise ConfigError(
@@ -159,7 +161,9 @@ class Trainer:
     # The machinery.
 
     def _new_optimizer(self) -> _core.AdamW:
-        return _core.AdamW(self.policy.model, self.args.adam_beta1, self.args.adam_beta2, self.args.adam_epsilon)
+        return _core.AdamW(
+            self.policy.model, self.args.adam_beta1, self.args.adam_beta2, self.args.adam_epsilon
+        )
 
     def _start(self, store: RunStore, resume: bool | str | Path | None) -> None:
         folder = self._find_checkpoint(store, resume)
@@ -256,7 +260,12 @@ class Trainer:
 
     def _write_row(self, metrics: Mapping[str, float]) -> None:
         state = self.state
-        row = {"step": state.global_step, "epoch": state.epoch, "num_tokens": state.num_input_tokens_seen, **metrics}
+        row = {
+            "step": state.global_step,
+            "epoch": state.epoch,
+            "num_tokens": state.num_input_tokens_seen,
+            **metrics,
+        }
         state.log_history.append(row)
         self._log.append(row)
         self.control.should_log = True
@@ -274,7 +283,9 @@ class Trainer:
     def _evaluate_if_due(self) -> None:
         """Evaluate after the completed step if it is time; also when a run was stopped between step and evaluation."""
         args, control, step = self.args, self.control, self.state.global_step
-        periodic = args.eval_strategy == "steps" and step and self._is_due(args.eval_steps or args.logging_steps)
+        periodic = (
+            args.eval_strategy == "steps" and step and self._is_due(args.eval_steps or args.logging_steps)
+        )
         if step == self._evaluated_step or not (periodic or control.should_evaluate):
             return
         control.should_evaluate = False
@@ -297,18 +308,26 @@ class Trainer:
             self._event("on_save", checkpoint=path)
 
     def _write_checkpoint(self, folder: Path) -> None:
-        private = {"identity": self._run_identity, "window": self._window.state(),
-                   "evaluated_step": self._evaluated_step, **self._write_extra(folder)}
+        private = {
+            "identity": self._run_identity,
+            "window": self._window.state(),
+            "evaluated_step": self._evaluated_step,
+            **self._write_extra(folder),
+        }
         checkpointing.write(folder, self.policy, self.optimizer, self.state, self.args, private)
 
     def _save_on_the_way_out(self, store: RunStore, error: BaseException) -> None:
         if self.state.global_step == 0 and isinstance(error, Exception):
             return
         try:
-            with contextlib.suppress(KeyboardInterrupt, SystemExit):  # another signal while saving: already leaving
+            with contextlib.suppress(
+                KeyboardInterrupt, SystemExit
+            ):  # another signal while saving: already leaving
                 self._save(store)
         except CheckpointError as problem:
-            warnings.warn(f"while stopping for {type(error).__name__}: {problem}", RuntimeWarning, stacklevel=2)
+            warnings.warn(
+                f"while stopping for {type(error).__name__}: {problem}", RuntimeWarning, stacklevel=2
+            )
 
     def _substep(self) -> None:
         """Between two micro-batches of a step."""

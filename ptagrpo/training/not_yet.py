@@ -18,15 +18,21 @@ COMMON: dict[str, NotYet] = {
     "use_cpu": NotYet((True,), _GPU),
     "no_cuda": NotYet((True,), _GPU),
     "torch_compile": NotYet((False,), _GPU),
-    "gradient_checkpointing": NotYet((False, None), "activations are kept; lower max_tokens_per_micro_batch instead"),
+    "gradient_checkpointing": NotYet(
+        (False, None), "activations are kept; lower max_tokens_per_micro_batch instead"
+    ),
     "gradient_checkpointing_kwargs": NotYet((None,), "there is no gradient checkpointing"),
     "optim": NotYet(("adamw", "adamw_torch", "adamw_torch_fused"), "AdamW is the only optimizer"),
-    "report_to": NotYet(("none", None), "metrics go to metrics.jsonl; pass a callback to send them elsewhere"),
+    "report_to": NotYet(
+        ("none", None), "metrics go to metrics.jsonl; pass a callback to send them elsewhere"
+    ),
     "logging_strategy": NotYet(("steps",), "logging goes by steps (logging_steps)"),
     "logging_first_step": NotYet((False,), "set logging_steps=1 to see the first step"),
     "save_only_model": NotYet((False,), "a checkpoint without the optimizer cannot go on; use save_model"),
     "save_safetensors": NotYet((True,), "tensors are only written as safetensors"),
-    "load_best_model_at_end": NotYet((False,), "the last model is kept; pick a checkpoint by its eval metrics"),
+    "load_best_model_at_end": NotYet(
+        (False,), "the last model is kept; pick a checkpoint by its eval metrics"
+    ),
     "metric_for_best_model": NotYet((None,), "the last model is kept"),
     "eval_on_start": NotYet((False,), "call trainer.evaluate() before trainer.train()"),
     "resume_from_checkpoint": NotYet((None,), "pass it to trainer.train(resume_from_checkpoint=...)"),

@@ -37,8 +37,15 @@ def option(
         trajectory: True if a change of this option would change weights or metrics of a run, so that resuming with
             another value is refused.
     """
-    metadata = {"doc": doc, "choices": choices, "at_least": at_least, "above": above, "at_most": at_most,
-                "below": below, "trajectory": trajectory}
+    metadata = {
+        "doc": doc,
+        "choices": choices,
+        "at_least": at_least,
+        "above": above,
+        "at_most": at_most,
+        "below": below,
+        "trajectory": trajectory,
+    }
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -57,7 +64,9 @@ class ConfigMeta(type):
 
     def __call__(cls, *args: Any, **settings: Any) -> Any:
         if args:
-            raise ConfigError(f"{cls.__name__}: options are given by name, e.g. {cls.__name__}(learning_rate=1e-5)")
+            raise ConfigError(
+                f"{cls.__name__}: options are given by name, e.g. {cls.__name__}(learning_rate=1e-5)"
+            )
         config = super().__call__(**cls._prepare(settings))
         object.__setattr__(config, "_given", settings)
         return config
@@ -134,8 +143,11 @@ class Config(metaclass=ConfigMeta):
 
     def trajectory(self) -> dict[str, Any]:
         """The options that decide weights and metrics: what resuming compares."""
-        return {name: _plain(getattr(self, name)) for name, field in self.options().items()
-                if field.metadata["trajectory"]}
+        return {
+            name: _plain(getattr(self, name))
+            for name, field in self.options().items()
+            if field.metadata["trajectory"]
+        }
 
 
 def _plain(value: Any) -> Any:
@@ -154,7 +166,9 @@ def _hint(name: str, names: list[str]) -> str:
 
 def _refuse_unless_neutral(cls: type[Config], name: str, value: Any) -> None:
     entry = cls._not_yet[name]
-    if not any(value is neutral or (type(value) is type(neutral) and value == neutral) for neutral in entry.neutral):
+    if not any(
+        value is neutral or (type(value) is type(neutral) and value == neutral) for neutral in entry.neutral
+    ):
         allowed = " or ".join(repr(neutral) for neutral in entry.neutral)
         advice = f"leave it out or set it to {allowed}" if entry.neutral else "leave it out"
         raise ConfigError(f"{cls.__name__}: {name}={value!r} is not supported: {entry.reason}; {advice}")
@@ -168,7 +182,9 @@ def _convert(cls: type[Config], name: str, value: Any, hint: Any) -> Any:
             return _as_kind(value, typing.get_origin(kind) or kind)
         except (TypeError, ValueError):
             continue
-    expected = " or ".join("None" if kind is type(None) else getattr(kind, "__name__", str(kind)) for kind in kinds)
+    expected = " or ".join(
+        "None" if kind is type(None) else getattr(kind, "__name__", str(kind)) for kind in kinds
+    )
     raise ConfigError(f"{cls.__name__}: {name}: expected {expected}, got {value!r} ({type(value).__name__})")
 
 
@@ -214,7 +230,9 @@ def _check_range(cls: type[Config], name: str, value: Any, limits: Mapping[str, 
     choices = limits["choices"]
     if choices is not None and value not in choices:
         options = ", ".join(repr(choice) for choice in choices)
-        hint = did_you_mean(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
+        hint = (
+            did_you_mean(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
+        )
         raise ConfigError(f"{where}: got {value!r}, expected one of {options}.{hint}")
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return

@@ -110,7 +110,10 @@ class GRPOTrainer(Trainer):
         style, tokenizer = self.args.prompt_style, self.policy.tokenizer
         prompts = questions
         if style != "raw":
-            prompts = [dataclasses.replace(q, prompt=build_prompt(q.prompt, tokenizer, style=style)) for q in questions]
+            prompts = [
+                dataclasses.replace(q, prompt=build_prompt(q.prompt, tokenizer, style=style))
+                for q in questions
+            ]
         return Sampler(self.policy, self.args, questions, prompts, self._score)
 
     def _outcome_reward(self) -> float:
@@ -139,7 +142,10 @@ class GRPOTrainer(Trainer):
 
     def _identity(self) -> dict[str, Any]:
         identity = {**super()._identity(), "data": self._data_fingerprint}
-        identity["settings"] |= {"reward_funcs": self._names_of_rewards(), "outcome_reward": self._settings.outcome_reward}
+        identity["settings"] |= {
+            "reward_funcs": self._names_of_rewards(),
+            "outcome_reward": self._settings.outcome_reward,
+        }
         if self._reference is not None:
             identity["reference_policy"] = fingerprints.weights_fingerprint(self._reference)
         return identity
@@ -200,7 +206,9 @@ class GRPOTrainer(Trainer):
     def _update(self, batch: Batch, stats: UpdateStats, on_policy: bool) -> None:
         """Forward, loss and backward of one micro-batch."""
         args, model = self.args, self.policy.model
-        logprobs, entropies = model.forward(batch.forest, batch.source, batch.target, temperature=args.temperature)
+        logprobs, entropies = model.forward(
+            batch.forest, batch.source, batch.target, temperature=args.temperature
+        )
         if on_policy:
             stats.compare(logprobs, batch.old)
             if args.recompute_old_logprobs:
@@ -246,7 +254,10 @@ class GRPOTrainer(Trainer):
             start = number * args.questions_per_step
             groups = rollout.groups[start : start + args.questions_per_step]
             weights = loss_weights(
-                groups, args.loss_type, args.max_completion_length, mask_truncated=args.mask_truncated_completions
+                groups,
+                args.loss_type,
+                args.max_completion_length,
+                mask_truncated=args.mask_truncated_completions,
             )
             rollout.batches.append(
                 [

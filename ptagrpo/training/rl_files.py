@@ -69,11 +69,18 @@ def read_rollout(folder: Path, questions: Sequence[Question]) -> tuple[Rollout, 
                 Segment(parent, *(tensors[f"{number}.{index}.{name}"] for name in _ARRAYS), finish)
                 for index, (parent, finish) in enumerate(record["segments"])
             ]
-            responses = [Response(**{**values, "path": tuple(values["path"])}) for values in record["responses"]]
+            responses = [
+                Response(**{**values, "path": tuple(values["path"])}) for values in record["responses"]
+            ]
             groups.append(
                 Group(
-                    questions[record["row"]], segments, responses, record["num_plans"], record["cots_per_plan"],
-                    record["plan_scores"], record["plan_rewards"],
+                    questions[record["row"]],
+                    segments,
+                    responses,
+                    record["num_plans"],
+                    record["cots_per_plan"],
+                    record["plan_scores"],
+                    record["plan_rewards"],
                 )  # fmt: skip
             )
         rollout = Rollout(groups, state["position"], state["draws"], state["used"])

@@ -13,7 +13,9 @@ from ..records import Group
 from ..rewards import RewardStats
 
 
-def of_groups(groups: Sequence[Group], advantages: AdvantageStats, scored: Sequence[RewardStats]) -> dict[str, float]:
+def of_groups(
+    groups: Sequence[Group], advantages: AdvantageStats, scored: Sequence[RewardStats]
+) -> dict[str, float]:
     """Metrics of scored groups: rewards, lengths, plans. Groups that dynamic sampling dropped only count in
     `verdicts/` and in what reward functions logged."""
     responses = [response for group in groups for response in group.responses]
@@ -72,7 +74,9 @@ def _plans(groups: Sequence[Group]) -> dict[str, float]:
     metrics = {"plan/unclosed_frac": unclosed / len(responses)}
     trees = [group for group in groups if len(group.responses) > group.num_plans]
     if trees:
-        lengths = [len(g.segments[path].token_ids) for g in trees for path in {r.path[0] for r in g.responses}]
+        lengths = [
+            len(g.segments[path].token_ids) for g in trees for path in {r.path[0] for r in g.responses}
+        ]
         metrics["plan/length_mean"] = float(np.mean(lengths))
     scored = [group for group in trees if group.plan_scores]
     if scored:
@@ -127,7 +131,11 @@ class UpdateStats:
             "clip_ratio/region_mean": (self.low + self.high) / count,
         }
         if self.count:
-            found |= {"ratio/min": self.ratio_min, "ratio/mean": self.ratio_sum / count, "ratio/max": self.ratio_max}
+            found |= {
+                "ratio/min": self.ratio_min,
+                "ratio/mean": self.ratio_sum / count,
+                "ratio/max": self.ratio_max,
+            }
         if self.kl_weight > 0.0:
             found["kl"] = self.kl / self.kl_weight
         if self.compared:

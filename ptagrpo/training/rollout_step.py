@@ -47,7 +47,9 @@ class Rollout:
 def sampling_params(args: GRPOConfig) -> SamplingParams:
     """The sampling options of a configuration."""
     limit = args.max_plan_length if isinstance(args, PTAGRPOConfig) else None
-    return SamplingParams(args.temperature, args.top_p, args.top_k, args.min_p, args.max_completion_length, limit)
+    return SamplingParams(
+        args.temperature, args.top_p, args.top_k, args.min_p, args.max_completion_length, limit
+    )
 
 
 class Sampler:
@@ -78,10 +80,18 @@ class Sampler:
         prompts = [self._prompts[row] for row in rows]
         if isinstance(args, PTAGRPOConfig):
             groups = sample_trees(
-                self._policy, prompts, args.num_plans, args.cots_per_plan, self._params, seed=args.seed, step=draw
+                self._policy,
+                prompts,
+                args.num_plans,
+                args.cots_per_plan,
+                self._params,
+                seed=args.seed,
+                step=draw,
             )
         else:
-            groups = sample_flat(self._policy, prompts, args.num_generations, self._params, seed=args.seed, step=draw)
+            groups = sample_flat(
+                self._policy, prompts, args.num_generations, self._params, seed=args.seed, step=draw
+            )
         for group, row in zip(groups, rows):
             group.question = self._questions[row]
         return groups
@@ -128,7 +138,9 @@ class Sampler:
             metrics["sampling/resample_rounds"] = float(rounds)
             metrics["sampling/groups_dropped"] = float(len(spare) - max(filled, 0))
             metrics["sampling/groups_filled"] = float(max(filled, 0))
-        return Rollout(groups, position, draws, metrics=metrics, timings=seconds, extra=_join_extra(groups, extra))
+        return Rollout(
+            groups, position, draws, metrics=metrics, timings=seconds, extra=_join_extra(groups, extra)
+        )
 
 
 def _rewards_differ(group: Group) -> bool:
@@ -136,7 +148,9 @@ def _rewards_differ(group: Group) -> bool:
     return len(rewards) > 1
 
 
-def _extra_by_group(groups: Sequence[Group], extra: Mapping[str, list[Any]]) -> dict[int, dict[str, list[Any]]]:
+def _extra_by_group(
+    groups: Sequence[Group], extra: Mapping[str, list[Any]]
+) -> dict[int, dict[str, list[Any]]]:
     """Split columns over all responses by group (keyed by identity)."""
     ends = np.cumsum([0, *(len(group.responses) for group in groups)])
     return {
@@ -145,7 +159,9 @@ def _extra_by_group(groups: Sequence[Group], extra: Mapping[str, list[Any]]) -> 
     }
 
 
-def _join_extra(groups: Sequence[Group], extra: Mapping[int, Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
+def _join_extra(
+    groups: Sequence[Group], extra: Mapping[int, Mapping[str, list[Any]]]
+) -> dict[str, list[Any]]:
     names = dict.fromkeys(name for group in groups for name in extra[id(group)])
     return {
         name: [v for g in groups for v in extra[id(g)].get(name, [None] * len(g.responses))] for name in names

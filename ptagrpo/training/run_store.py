@@ -190,9 +190,13 @@ def verify(path: str | os.PathLike) -> dict:
         raise CheckpointError(f"{path}: no such checkpoint folder")
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        files = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
+        files = {
+            str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in manifest["files"].items()
+        }
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: has no {MANIFEST}, so it is no complete checkpoint of ptagrpo") from error
+        raise CheckpointError(
+            f"{path}: has no {MANIFEST}, so it is no complete checkpoint of ptagrpo"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path / MANIFEST}: broken: {error}") from error
     for name, (size, digest) in files.items():
@@ -223,7 +227,10 @@ def _seal(folder: Path, step: int) -> None:
             folders.append(file)
             continue
         _fsync_file(file)
-        files[file.relative_to(folder).as_posix()] = {"size": file.stat().st_size, "sha256": sha256_file(file)}
+        files[file.relative_to(folder).as_posix()] = {
+            "size": file.stat().st_size,
+            "sha256": sha256_file(file),
+        }
     atomic_write_json(folder / MANIFEST, {"format": 1, "step": step, "files": files})
     for each in reversed(folders):
         fsync_directory(each)

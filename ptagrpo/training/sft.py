@@ -54,7 +54,9 @@ class SFTTrainer(Trainer):
             raise ConfigError("SFTTrainer: train_dataset: expected rows or a path, got None")
         self._rows = load_sft_rows(train_dataset)
         self._records = self._encode(self._rows, "train_dataset")
-        self._eval_records = self._encode(load_sft_rows(eval_dataset), "eval_dataset") if eval_dataset is not None else []
+        self._eval_records = (
+            self._encode(load_sft_rows(eval_dataset), "eval_dataset") if eval_dataset is not None else []
+        )
         if self.args.eval_strategy != "no" and not self._eval_records:
             raise ConfigError("SFTTrainer: eval_strategy='steps' needs an eval_dataset")
         self._order: tuple[int, np.ndarray] | None = None
@@ -111,7 +113,10 @@ class SFTTrainer(Trainer):
         """The rows of optimizer step `step`; the last batch of an epoch may be smaller."""
         epoch, place = divmod(step, self._steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
-            self._order = epoch, epoch_order(len(self._records), self.args.seed, epoch, self.args.shuffle_dataset)
+            self._order = (
+                epoch,
+                epoch_order(len(self._records), self.args.seed, epoch, self.args.shuffle_dataset),
+            )
         start = place * self._batch_size
         return [self._records[i] for i in self._order[1][start : start + self._batch_size]]
 
@@ -120,7 +125,9 @@ class SFTTrainer(Trainer):
         micro = []
         for start in range(0, len(records), size):
             rows = records[start : start + size]
-            micro += [[rows[i] for i in part] for part in split_records(rows, self.args.max_tokens_per_micro_batch)]
+            micro += [
+                [rows[i] for i in part] for part in split_records(rows, self.args.max_tokens_per_micro_batch)
+            ]
         return micro
 
     def _compute_gradients(self) -> StepResult:

@@ -50,7 +50,9 @@ def encode_rows(
             raise DataError(f"{name}[{index}]: {error}") from error
         prompt_ids = tokenizer.encode_prompt(prompt) if prompt else tokenizer.encode_prompt("")
         completion_ids = tokenizer.encode(completion)
-        if tokenizer.eos_token_ids and (not completion_ids or completion_ids[-1] not in tokenizer.eos_token_ids):
+        if tokenizer.eos_token_ids and (
+            not completion_ids or completion_ids[-1] not in tokenizer.eos_token_ids
+        ):
             completion_ids.append(_end(tokenizer))
         record = SFTRecord.from_prompt(prompt_ids, completion_ids)
         if not completion_only_loss:
@@ -109,4 +111,6 @@ def _split_chat(
     whole = tokenizer.apply_chat_template([*before, *said], add_generation_prompt=False)
     if whole.startswith(prompt) and len(whole) > len(prompt):
         return prompt, whole[len(prompt) :].rstrip("\n")
-    return prompt, "\n".join(str(message["content"]) for message in said)  # the template rewrites earlier turns
+    return prompt, "\n".join(
+        str(message["content"]) for message in said
+    )  # the template rewrites earlier turns
