@@ -59,12 +59,16 @@ def pkg_config(*arguments: str) -> list[str]:
         try:
             answer = subprocess.run(["pkg-config", *arguments, package], capture_output=True, text=True)
         except FileNotFoundError:
-            fail("PTAGRPO_BLAS=system needs the program pkg-config, which was not found. Install it, or unset "
-                 "PTAGRPO_BLAS to use the OpenBLAS of the package scipy-openblas32.")
+            fail(
+                "PTAGRPO_BLAS=system needs the program pkg-config, which was not found. Install it, or unset "
+                "PTAGRPO_BLAS to use the OpenBLAS of the package scipy-openblas32."
+            )
         if answer.returncode == 0:
             return shlex.split(answer.stdout)
-    fail("PTAGRPO_BLAS=system: pkg-config knows no package 'openblas' (Debian, Ubuntu: libopenblas-dev). "
-         "Unset PTAGRPO_BLAS to use the OpenBLAS of the package scipy-openblas32.")
+    fail(
+        "PTAGRPO_BLAS=system: pkg-config knows no package 'openblas' (Debian, Ubuntu: libopenblas-dev). "
+        "Unset PTAGRPO_BLAS to use the OpenBLAS of the package scipy-openblas32."
+    )
     raise AssertionError
 
 
@@ -78,14 +82,26 @@ class BuildCore(build_ext):
         self.sanitize = os.environ.get("PTAGRPO_SANITIZE", "").strip()
         if not self.probe("int main(void) { return 0; }", []):
             fail(COMPILER_HELP.format(compiler=compiler, error=self.probe_error))
-        if not self.probe("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }", ["-fopenmp"]):
+        if not self.probe(
+            "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }", ["-fopenmp"]
+        ):
             fail(OPENMP_HELP.format(compiler=compiler))
         ext.include_dirs = [numpy.get_include()]
         ext.define_macros = [("PTA_VERSION", f'"{self.distribution.get_version()}"')]
         # No -ffast-math: NaN and infinity mean something here. No -march: kernels choose by the CPU at run time.
-        ext.extra_compile_args = ["-std=gnu11", "-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math",
-                                  "-ffp-contract=fast", "-fvisibility=hidden", "-Wall", "-Wextra",
-                                  "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
+        ext.extra_compile_args = [
+            "-std=gnu11",
+            "-O3",
+            "-fopenmp",
+            "-fno-math-errno",
+            "-fno-trapping-math",
+            "-ffp-contract=fast",
+            "-fvisibility=hidden",
+            "-Wall",
+            "-Wextra",
+            "-Wno-missing-field-initializers",
+            "-Wno-cast-function-type",
+        ]
         ext.extra_link_args = ["-fopenmp", "-lm"]
         if self.sanitize:
             flags = [f"-fsanitize={self.sanitize}", "-fno-omit-frame-pointer", "-g"]
@@ -118,18 +134,24 @@ class BuildCore(build_ext):
             ext.extra_link_args += pkg_config("--libs")
             return
         if not sys.platform.startswith("linux"):
-            fail(f"On {sys.platform} build with PTAGRPO_BLAS=system (an OpenBLAS that pkg-config finds): copying the "
-                 "library of scipy-openblas32 into the package is written for Linux.")
+            fail(
+                f"On {sys.platform} build with PTAGRPO_BLAS=system (an OpenBLAS that pkg-config finds): copying the "
+                "library of scipy-openblas32 into the package is written for Linux."
+            )
         try:
             import scipy_openblas32
         except ImportError:
-            fail("The build requirement scipy-openblas32 is missing (pip install scipy-openblas32), as is usual with "
-                 "--no-build-isolation. Or set PTAGRPO_BLAS=system to link the system's OpenBLAS.")
+            fail(
+                "The build requirement scipy-openblas32 is missing (pip install scipy-openblas32), as is usual with "
+                "--no-build-isolation. Or set PTAGRPO_BLAS=system to link the system's OpenBLAS."
+            )
         image = Path(scipy_openblas32.get_lib_dir(), ORIGINAL_BLAS).read_bytes()
         old, new = (b"\0" + name.encode() + b"\0" for name in (ORIGINAL_BLAS, PRIVATE_BLAS))
         if image.count(old) != 1:
-            fail(f"{ORIGINAL_BLAS} of scipy-openblas32 does not carry its name once, as expected. Install another "
-                 "version of scipy-openblas32, or set PTAGRPO_BLAS=system.")
+            fail(
+                f"{ORIGINAL_BLAS} of scipy-openblas32 does not carry its name once, as expected. Install another "
+                "version of scipy-openblas32, or set PTAGRPO_BLAS=system."
+            )
         folder = Path(self.get_ext_fullpath(ext.name)).parent
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / PRIVATE_BLAS, image.replace(old, new))
@@ -153,9 +175,13 @@ class BuildCore(build_ext):
             if target.exists() and target.stat().st_mtime > max(newest, os.stat(source).st_mtime):
                 return str(target)
             started = time.time()
-            self.compiler.compile([source], output_dir=str(temp), macros=ext.define_macros,
-                                  include_dirs=ext.include_dirs + self.include_dirs,
-                                  extra_postargs=ext.extra_compile_args)
+            self.compiler.compile(
+                [source],
+                output_dir=str(temp),
+                macros=ext.define_macros,
+                include_dirs=ext.include_dirs + self.include_dirs,
+                extra_postargs=ext.extra_compile_args,
+            )
             os.utime(target, (started, started))  # a source that is edited meanwhile is newer than its object
             return str(target)
 
@@ -165,11 +191,14 @@ class BuildCore(build_ext):
             target = Path(self.get_ext_fullpath(ext.name))
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)  # never overwrite a library that a running process has mapped
-            self.compiler.link_shared_object(objects, str(target), extra_postargs=ext.extra_link_args,
-                                             libraries=self.get_libraries(ext))
+            self.compiler.link_shared_object(
+                objects, str(target), extra_postargs=ext.extra_link_args, libraries=self.get_libraries(ext)
+            )
         except (CompileError, LinkError) as error:
-            raise SystemExit(f"\nThe C extension of ptagrpo could not be built ({error}); the compiler's own words "
-                             "stand above.\n") from error
+            raise SystemExit(
+                f"\nThe C extension of ptagrpo could not be built ({error}); the compiler's own words "
+                "stand above.\n"
+            ) from error
 
     def copy_extensions_to_source(self) -> None:
         """For in-place and editable builds: the extension, and OpenBLAS beside it."""

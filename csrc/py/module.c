@@ -74,13 +74,12 @@ int pta_py_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot) {
     return PyModule_AddType(module, *slot);
 }
 
-#pragma weak pta_py_add_cache
 static int module_exec(PyObject *module) {
     import_array1(-1);
     pta_blas_init();
     if (pta_py_add_forest(module) < 0) return -1;
     if (pta_py_add_model(module) < 0) return -1;
-    if (pta_py_add_cache && pta_py_add_cache(module) < 0) return -1;
+    if (pta_py_add_cache(module) < 0) return -1;
     if (pta_py_add_rl(module) < 0) return -1;
     if (pta_py_add_optim(module) < 0) return -1;
     if (pta_py_add_ops(module) < 0) return -1;
