@@ -48,8 +48,9 @@ def render(
     Raises:
         DataError: no messages, a message that is not a dict, or the template refuses them or fails.
 
-    >>> render("{% for m in messages %}{{ m.role }}: {{ m.content }}\\n{% endfor %}", [{"role": "user",
-    "content": "hi"}]) 'user: hi\\n'
+    >>> hello = [{"role": "user", "content": "hi"}]
+    >>> render("{% for m in messages %}{{ m.role }}: {{ m.content }};{% endfor %}", hello)
+    'user: hi;'
     """
     if not messages:
         raise DataError("chat template: needs at least one message, got none")
