@@ -60,17 +60,22 @@ def read_jsonl(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: a line is not valid UTF-8 JSON or not an object; names the file and the line.
     """
+    return (row for _, row in read_jsonl_numbered(path))
+
+
+def read_jsonl_numbered(path: str | os.PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `read_jsonl`, with the number of each line (1-based), for errors about what a row says."""
     with open(path, "rb") as file:
         for number, raw in enumerate(file, start=1):
             if not raw.strip():
                 continue
             try:
                 row = json.loads(raw)
-            except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
                 raise DataError(f"not a JSON line: {error}", file=str(path), line=number) from error
             if not isinstance(row, dict):
                 raise DataError(f"expected a JSON object, got {type(row).__name__}", file=str(path), line=number)
-            yield row
+            yield number, row
 
 
 def write_jsonl(path: str | os.PathLike, rows: Iterable[dict[str, Any]]) -> None:

@@ -123,7 +123,7 @@ def test_exact_kind_forgives_only_case_spaces_and_a_full_stop():
     assert normalize_answer("07", "exact") != normalize_answer("7", "exact")
 
 
-numbers = st.integers(-10**9, 10**9)
+numbers = st.integers(-(10**9), 10**9)
 
 
 @given(numbers, st.integers(1, 10**6))
@@ -172,7 +172,15 @@ def test_golds_equal_themselves_and_not_their_neighbours(shared_data, engine, na
             continue
         value = number.value
         assert compare(f"{value.numerator}/{value.denominator}", gold, engine) is True, gold
-        for other in (value + 1, value - 1, value * 100, value / 100, -value, value * 10, value + value / 1000):
+        for other in (
+            value + 1,
+            value - 1,
+            value * 100,
+            value / 100,
+            -value,
+            value * 10,
+            value + value / 1000,
+        ):
             if other != value:
                 assert compare(f"{other.numerator}/{other.denominator}", gold, engine) is False, (other, gold)
 

@@ -116,7 +116,9 @@ def _compare_shapes(prediction: Shape, gold: Shape, engine: Engine | None) -> bo
             prediction = parse_shape(_result_of_chain(prediction.text))
             if prediction.kind != "atom":
                 return False
-        if _is_equation(gold.text) and prediction.variable:  # gold "2x+y=3" against "y=3-2x": compare the equations
+        if (
+            _is_equation(gold.text) and prediction.variable
+        ):  # gold "2x+y=3" against "y=3-2x": compare the equations
             prediction = Shape("atom", text=f"{prediction.variable}={prediction.text}")
         elif _is_equation(prediction.text) and gold.variable:
             gold = Shape("atom", text=f"{gold.variable}={gold.text}")

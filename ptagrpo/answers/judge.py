@@ -113,7 +113,9 @@ class Judge:
             response, gold = item
             for name, value in (("response", response), ("reference answer", gold)):
                 if not isinstance(value, str):
-                    raise TypeError(f"Judge.judge: {name} of item {number} is {type(value).__name__}, expected str")
+                    raise TypeError(
+                        f"Judge.judge: {name} of item {number} is {type(value).__name__}, expected str"
+                    )
             pairs.append((extract_answer(response, kind), gold))
         return self.judge_extracted(pairs, kind)
 
@@ -192,7 +194,9 @@ def _decide_here(prediction: str | None, gold: str, kind: str) -> Verdict | None
     if len(prediction) > MAX_TEXT or len(gold) > MAX_TEXT:
         if prediction == gold:
             return Verdict("correct", prediction, "text")
-        return Verdict("wrong", prediction, f"no final answer: longer than {MAX_TEXT} characters, and not the same text")
+        return Verdict(
+            "wrong", prediction, f"no final answer: longer than {MAX_TEXT} characters, and not the same text"
+        )
     try:
         same_value = compare(prediction, gold)
     except RecursionError:

@@ -10,11 +10,27 @@ import re
 
 from .rational import parse_number
 
-_UNICODE = str.maketrans({
-    "\u2212": "-", "\u2013": "-", "\u2010": "-", "\u00d7": r"\times ", "\u00f7": "/", "\u03c0": r"\pi ",
-    "\u00b0": r"^\circ", "\u221e": r"\infty ", "\u2264": r"\le ", "\u2265": r"\ge ", "\u222a": r"\cup ",
-    "\u00b1": r"\pm ", "\u2032": "'", "\u00a0": " ", "\u2009": " ", "\u00b7": r"\cdot ", "\u2208": r"\in ",
-})
+_UNICODE = str.maketrans(
+    {
+        "\u2212": "-",
+        "\u2013": "-",
+        "\u2010": "-",
+        "\u00d7": r"\times ",
+        "\u00f7": "/",
+        "\u03c0": r"\pi ",
+        "\u00b0": r"^\circ",
+        "\u221e": r"\infty ",
+        "\u2264": r"\le ",
+        "\u2265": r"\ge ",
+        "\u222a": r"\cup ",
+        "\u00b1": r"\pm ",
+        "\u2032": "'",
+        "\u00a0": " ",
+        "\u2009": " ",
+        "\u00b7": r"\cdot ",
+        "\u2208": r"\in ",
+    }
+)
 _OUTER = [("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`")]
 _SIZES = re.compile(
     r"\\(?:left|right)(?![a-zA-Z])\s*\.?|\\(?:[bB]igg?[lr]?|displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])"
@@ -22,9 +38,13 @@ _SIZES = re.compile(
 )
 _THIN_THOUSANDS = re.compile(r"(?<=\d)(?:,\\!\s*|\{,\}|\\,|\\ |~)(?=\d{3}(?!\d))")
 _SPACES = re.compile(r"(?<!\\)\\[,;:!> ]|\\q?quad(?![a-zA-Z])|~|\\hspace\{[^{}]*\}|\s+")
-_TEXT = re.compile(r"\\(?:text|mbox|textrm|textnormal|textbf|textit|mathrm|mathbf|mathit|mathsf|operatorname|hbox|bf|rm)"
-                   r"\s*\{([^{}]*)\}")
-_AND = re.compile(r",?\s*\\text\{\s*,?\s*(?:and|or)\s*\}|,\s*(?:and|or)\s+|(?<=[\d}\s)])\s+(?:and|or)\s+(?=[\s\d\\(+-])")
+_TEXT = re.compile(
+    r"\\(?:text|mbox|textrm|textnormal|textbf|textit|mathrm|mathbf|mathit|mathsf|operatorname|hbox|bf|rm)"
+    r"\s*\{([^{}]*)\}"
+)
+_AND = re.compile(
+    r",?\s*\\text\{\s*,?\s*(?:and|or)\s*\}|,\s*(?:and|or)\s+|(?<=[\d}\s)])\s+(?:and|or)\s+(?=[\s\d\\(+-])"
+)
 _DEGREES = re.compile(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![a-zA-Z])|°")
 _LOG_BASE = re.compile(r"\\log\s*_\s*([0-9a-zA-Z])")
 _FRAC = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
@@ -86,8 +106,13 @@ def _peel(text: str) -> str:
         text = text.strip()
         for left, right in _OUTER:
             inner = text[len(left) : -len(right)]
-            if len(text) > len(left) + len(right) and text.startswith(left) and text.endswith(right) \
-                    and left not in inner and right not in inner:
+            if (
+                len(text) > len(left) + len(right)
+                and text.startswith(left)
+                and text.endswith(right)
+                and left not in inner
+                and right not in inner
+            ):
                 text = inner
                 break
         else:

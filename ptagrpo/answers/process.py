@@ -77,14 +77,18 @@ class WorkerProcess:
                 env=environment, bufsize=0,
             )  # fmt: skip
         except OSError as error:
-            raise GradingError(f"cannot start the answer-checking worker {' '.join(command)}: {error}") from error
+            raise GradingError(
+                f"cannot start the answer-checking worker {' '.join(command)}: {error}"
+            ) from error
         self.starts += 1
         try:
             hello = json.loads(self._read_line(self.start_timeout))
         except (WorkerTimeout, WorkerDied, ValueError) as error:
             message = self._stderr_tail()
             self.close()
-            raise GradingError(f"the answer-checking worker did not start: {error}\n{message}".rstrip()) from error
+            raise GradingError(
+                f"the answer-checking worker did not start: {error}\n{message}".rstrip()
+            ) from error
         if "fatal" in hello:
             self.close()
             raise GradingError(f"the answer-checking worker did not start: {hello['fatal']}")
@@ -135,7 +139,11 @@ class WorkerProcess:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:
             return "the worker closed its output"
-        return f"the worker was ended by signal {-code}" if code < 0 else f"the worker ended with exit status {code}"
+        return (
+            f"the worker was ended by signal {-code}"
+            if code < 0
+            else f"the worker ended with exit status {code}"
+        )
 
     def _stderr_tail(self) -> str:
         if self._errors is None:

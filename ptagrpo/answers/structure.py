@@ -13,7 +13,9 @@ from .normalize import is_word, strip_units
 from .rational import parse_number
 
 _MATRIX = re.compile(r"\\begin\{([pbvVB]?matrix)\}(.*?)\\end\{\1\}", re.DOTALL)
-_ASSIGNMENT = re.compile(r"([A-Za-z](?:_\{?\w+\}?)?(?:\([A-Za-z](?:,[A-Za-z])*\))?|\\text\{[^{}]*\}|\\[a-z]+)=([^=<>]+)")
+_ASSIGNMENT = re.compile(
+    r"([A-Za-z](?:_\{?\w+\}?)?(?:\([A-Za-z](?:,[A-Za-z])*\))?|\\text\{[^{}]*\}|\\[a-z]+)=([^=<>]+)"
+)
 _MEMBER = re.compile(r"([A-Za-z])\\in ?(.+)")
 _BOUND = re.compile(r"([A-Za-z])(<=|>=|<|>)([^<>=]+)")
 _BOUND_REVERSED = re.compile(r"([^<>=]+)(<=|>=|<|>)([A-Za-z])")

@@ -40,12 +40,21 @@ class NotUnderstood(ValueError):
 
 def parse_expression(text: str, which: str) -> Any:
     """Parse one cleaned scalar expression; raises `NotUnderstood` for anything partial or not scalar."""
-    if "$" in text or "\\text" in text or " " in text and any(a.isdigit() and b.isdigit() for a, b in _spaced(text)):
+    if (
+        "$" in text
+        or "\\text" in text
+        or " " in text
+        and any(a.isdigit() and b.isdigit() for a, b in _spaced(text))
+    ):
         raise NotUnderstood(which, text)
     try:
         found = parse(
-            f"${text}$", [_CONFIG], fallback_mode="no_fallback", extraction_mode="first_match",
-            parsing_timeout=None, raise_on_error=True,
+            f"${text}$",
+            [_CONFIG],
+            fallback_mode="no_fallback",
+            extraction_mode="first_match",
+            parsing_timeout=None,
+            raise_on_error=True,
         )
     except (MemoryError, RecursionError):
         raise
@@ -111,19 +120,30 @@ def _compare_constants(left: Any, right: Any, decimal: Number | None) -> bool | 
     if _agree(first, second):
         return True
     bounds = _interval_of(second) if decimal is not None else None
-    return bounds is not None and decimal is not None and not right.is_Rational and close_decimal(decimal, *bounds)
+    return (
+        bounds is not None
+        and decimal is not None
+        and not right.is_Rational
+        and close_decimal(decimal, *bounds)
+    )
 
 
 def _letters(text: str, names: set[str]) -> set[str]:
     """The single letters of a text that stand for `names`, in their own case: the parser folds `R` into `r`."""
     letters = re.sub(r"\\[a-zA-Z]+", " ", text)
-    return {letter for letter in letters if letter.isalpha() and letter.casefold() in {n.casefold() for n in names}}
+    return {
+        letter
+        for letter in letters
+        if letter.isalpha() and letter.casefold() in {n.casefold() for n in names}
+    }
 
 
 def _points(names: list[str]) -> list[dict[sympy.Symbol, sympy.Rational]]:
     rows = []
     for shift in range(len(_POINTS)):
-        values = (sympy.Rational(_POINTS[(shift + 3 * index) % len(_POINTS)]) + index for index in range(len(names)))
+        values = (
+            sympy.Rational(_POINTS[(shift + 3 * index) % len(_POINTS)]) + index for index in range(len(names))
+        )
         rows.append({sympy.Symbol(name): value for name, value in zip(names, values, strict=True)})
     return rows
 

@@ -17,7 +17,9 @@ import signal
 import sys
 from collections.abc import Callable
 
-_SANITIZER_BYTES = 1 << 40  # an address sanitizer reserves terabytes: an address-space limit means nothing there
+_SANITIZER_BYTES = (
+    1 << 40
+)  # an address sanitizer reserves terabytes: an address-space limit means nothing there
 _MIB = 1 << 20
 
 
@@ -85,7 +87,9 @@ def grade(prediction: str, gold: str, engine: Callable[[str, str], bool]) -> dic
         return {"status": "error", "detail": "out of memory in the symbolic engine"}
     except RecursionError:
         return {"status": "error", "detail": "the expression is nested too deeply"}
-    except Exception as error:  # whatever sympy raises is a verdict that could not be reached, not a wrong answer
+    except (
+        Exception
+    ) as error:  # whatever sympy raises is a verdict that could not be reached, not a wrong answer
         return {"status": "error", "detail": f"{type(error).__name__}: {error}"[:300]}
     return {"status": "correct" if verdict else "wrong", "detail": "symbolic"}
 
@@ -93,13 +97,17 @@ def grade(prediction: str, gold: str, engine: Callable[[str, str], bool]) -> dic
 def main(arguments: list[str] | None = None) -> int:
     """Serve until stdin ends."""
     parser = argparse.ArgumentParser(prog="python -m ptagrpo.answers.worker", description=__doc__)
-    parser.add_argument("--memory-limit-mb", type=int, default=2048, help="growth allowed after start; 0: no limit")
+    parser.add_argument(
+        "--memory-limit-mb", type=int, default=2048, help="growth allowed after start; 0: no limit"
+    )
     parser.add_argument("--cpu-limit", type=float, default=60.0, help="CPU seconds an item may take at most")
     parser.add_argument("--parent", type=int, default=0, help="process id of the parent, checked once")
     options = parser.parse_args(arguments)
 
     _die_with_parent(options.parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it then closes or kills us
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is the parent's to handle: it then closes or kills us
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # a library that prints must not speak into the protocol
 
@@ -110,9 +118,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         from .symbolic import equal_expressions
 
-        equal_expressions(r"\frac{\sqrt{2}}{2}", r"\frac{1}{\sqrt{2}}")  # builds the parser's tables before the clock runs
+        equal_expressions(
+            r"\frac{\sqrt{2}}{2}", r"\frac{1}{\sqrt{2}}"
+        )  # builds the parser's tables before the clock runs
     except ImportError as error:
-        send({"fatal": f"math-verify cannot be imported ({error}); install it with: pip install 'math-verify==0.9.*'"})
+        send(
+            {
+                "fatal": f"math-verify cannot be imported ({error}); install it with: pip install 'math-verify==0.9.*'"
+            }
+        )
         return 1
     limit_memory(options.memory_limit_mb)
     send({"ready": True})

@@ -1,0 +1,178 @@
+"""What came out of an evaluation: per-sample rows, the figures made of them, a table for the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..answers import STATUSES, normalize_answer
+from .intervals import Interval, clustered_interval
+from .passk import majority, pass_at_k
+
+Row = Mapping[str, Any]
+
+
+@dataclass
+class EvalResult:
+    """Rows of one evaluation (question by question, samples in order) and the figures on them.
+
+    name: the benchmark's. k: samples a question. columns: question id → its data-set columns. settings: what was
+    asked for. Each row has id, sample, answer, response, extracted, status, detail, tokens, finish_reason.
+    """
+
+    name: str
+    k: int
+    rows: list[dict[str, Any]]
+    settings: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, dict[str, Any]] = field(default_factory=dict)
+    group_columns: tuple[str, ...] = ()
+    kind: str = "math"
+
+    def by_question(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of each question, in order."""
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for row in self.rows:
+            groups.setdefault(row["id"], []).append(row)
+        return groups
+
+    @property
+    def question_accuracies(self) -> dict[str, float]:
+        """Share of right samples of each question, by its id."""
+        return {key: _right(rows) / len(rows) for key, rows in self.by_question().items()}
+
+    @property
+    def accuracy(self) -> float:
+        """avg@k: the mean over questions of the share of right samples, in [0, 1]."""
+        return self.interval.mean
+
+    @property
+    def interval(self) -> Interval:
+        """avg@k with its 95 % interval, clustered by question."""
+        return clustered_interval(list(self.question_accuracies.values()))
+
+    def pass_at(self, k: int) -> Interval:
+        """Unbiased pass@k, the mean over questions, with its interval.
+
+        Raises:
+            ValueError: k is not from 1 to the number of samples a question.
+        """
+        return clustered_interval(
+            [pass_at_k(len(rows), _right(rows), k) for rows in self.by_question().values()]
+        )
+
+    def maj(self) -> Interval:
+        """maj@k over all k samples (see `passk.majority` for ties), with its interval."""
+        values = []
+        for rows in self.by_question().values():
+            votes: list[Hashable | None] = [
+                None if row["extracted"] is None else normalize_answer(row["extracted"], self.kind)
+                for row in rows
+            ]
+            values.append(majority(votes, [row["status"] == "correct" for row in rows]))
+        return clustered_interval(values)
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """How many samples ended as correct, wrong, no_answer, timeout, error."""
+        counts = Counter(row["status"] for row in self.rows)
+        return {status: counts.get(status, 0) for status in STATUSES}
+
+    def group_by(self, column: str) -> dict[str, Interval]:
+        """avg@k by the value of a data-set column, say "level" of MATH500, sorted by value.
+
+        Raises:
+            ValueError: no question has that column.
+        """
+        groups: dict[str, list[float]] = {}
+        for key, accuracy in self.question_accuracies.items():
+            if column in self.columns.get(key, {}):
+                groups.setdefault(str(self.columns[key][column]), []).append(accuracy)
+        if not groups:
+            known = sorted({name for columns in self.columns.values() for name in columns})
+            raise ValueError(
+                f"group_by: no question has a column {column!r}; there are {', '.join(known) or 'none'}"
+            )
+        return {value: clustered_interval(groups[value]) for value in sorted(groups)}
+
+    def pass_ks(self) -> list[int]:
+        """The powers of two up to k, and k: for which pass@k is reported."""
+        ks = [1 << i for i in range(self.k.bit_length()) if 1 << i <= self.k]
+        return ks if ks[-1] == self.k else [*ks, self.k]
+
+    def summary(self) -> dict[str, Any]:
+        """All figures as a plain dict, for JSON. Shares are in [0, 1], lengths in tokens."""
+        tokens = [row["tokens"] for row in self.rows]
+        length = sum(row["finish_reason"] == "length" for row in self.rows)
+        return {
+            "benchmark": self.name,
+            "questions": len(self.by_question()),
+            "samples": len(self.rows),
+            "k": self.k,
+            "accuracy": self.accuracy,
+            "interval": interval_dict(self.interval),
+            "pass_at": {str(k): interval_dict(self.pass_at(k)) for k in self.pass_ks()},
+            "maj": interval_dict(self.maj()),
+            "statuses": self.statuses,
+            "mean_tokens": sum(tokens) / len(tokens),
+            "max_tokens": max(tokens),
+            "truncated": length / len(self.rows),
+            "groups": {
+                column: {value: interval_dict(interval) for value, interval in self.group_by(column).items()}
+                for column in self.group_columns
+            },
+            "settings": self.settings,
+        }
+
+    def table(self) -> Any:
+        """The figures as a `rich` table."""
+        return results_table([self])
+
+    def report(self) -> str:
+        """The figures as text, for a terminal of any width."""
+        return render(self.table())
+
+
+def interval_dict(interval: Interval) -> dict[str, Any]:
+    """An interval for JSON."""
+    return {
+        "mean": interval.mean, "low": interval.low, "high": interval.high,
+        "standard_error": interval.standard_error, "level": interval.level, "method": interval.method,
+        "questions": interval.clusters,
+    }  # fmt: skip
+
+
+def results_table(results: list[EvalResult]) -> Any:
+    """One `rich` table of several results, a row for each. Percent with 95 % intervals over questions."""
+    from rich.table import Table
+
+    table = Table(title="Accuracy in %, 95 % interval over questions", title_justify="left")
+    for heading, justify in (
+        ("benchmark", "left"), ("questions", "right"), ("k", "right"), ("avg@k", "right"), ("pass@k", "right"),
+        ("maj@k", "right"), ("no answer", "right"), ("timeout, error", "right"), ("cut off", "right"), ("tokens", "right"),
+    ):  # fmt: skip
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for result in results:
+        summary = result.summary()
+        statuses = result.statuses
+        table.add_row(
+            result.name, str(summary["questions"]), str(result.k), str(result.interval), str(result.pass_at(result.k)),
+            str(result.maj()), str(statuses["no_answer"]), str(statuses["timeout"] + statuses["error"]),
+            f"{100 * summary['truncated']:.0f}%", f"{summary['mean_tokens']:.0f}",
+        )  # fmt: skip
+    return table
+
+
+def render(table: Any, width: int = 120) -> str:
+    """A `rich` renderable as plain text."""
+    from rich.console import Console
+
+    console = Console(width=width, no_color=True, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def _right(rows: list[dict[str, Any]]) -> int:
+    return sum(row["status"] == "correct" for row in rows)
