@@ -56,6 +56,7 @@ def draw_curves(
     rl: Mapping[str, Mapping[str, Sequence[float]]],
     held_out: Sequence[HeldOut],
     title: str,
+    steps_per_row: tuple[int, int] = (1, 1),
 ) -> Path:
     """Write the picture to `path` (PNG, 1800 × 1200 pixels) and return it.
 
@@ -65,6 +66,7 @@ def draw_curves(
             it was measured, "plans" (share of rollouts with an exactly right plan).
         held_out: models in the order of their bars.
         title: one line above all.
+        steps_per_row: optimizer steps that one value of the two losses stands for.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -78,13 +80,14 @@ def draw_curves(
     axis = axes[0][0]
     _curve(
         axis,
-        range(1, len(base_loss) + 1),
+        [steps_per_row[0] * (i + 1) for i in range(len(base_loss))],
         base_loss,
         "base",
         span=max(1, len(base_loss) // 60),
         color=COLORS["Base"],
     )
-    cold_at = range(len(base_loss) + 1, len(base_loss) + len(cold_loss) + 1)
+    start = steps_per_row[0] * len(base_loss)
+    cold_at = [start + steps_per_row[1] * (i + 1) for i in range(len(cold_loss))]
     _curve(
         axis, cold_at, cold_loss, "cold start", span=max(1, len(cold_loss) // 12), color=COLORS["Cold start"]
     )
@@ -118,8 +121,8 @@ def draw_curves(
     for i, model in enumerate(held_out):
         shares = [model.accuracy(k) for k in groups]
         at = [x - 0.4 + (i + 0.5) * width for x in range(len(groups))]
-        low = [s.value - s.interval[0] for s in shares]
-        high = [s.interval[1] - s.value for s in shares]
+        low = [max(0.0, s.value - s.interval[0]) for s in shares]
+        high = [max(0.0, s.interval[1] - s.value) for s in shares]
         axis.bar(
             at, [s.value for s in shares], width * 0.88, color=COLORS.get(model.name, _SOFT), label=model.name
         )
