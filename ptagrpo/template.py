@@ -15,9 +15,9 @@ STYLES = ("plan", "cot", "raw")
 _PLAN = (
     "First write a high-level plan for answering this question between <plan> and </plan>: only the main "
     "phases, the choices of strategy and the cases to distinguish, no calculations. Then reason step by step "
-    "between <think> and </think>. Examine the plan critically while you do; if it "
-    "turns out to be wrong, say so, say what changes, and go on with the revised plan. Last, give the final answer between <answer> and "
-    "</answer>, inside \\boxed{}."
+    "between <think> and </think>. Examine the plan critically while you do; if it turns out to be wrong, "
+    "say so, say what changes, and go on with the revised plan. Last, give the final answer between <answer> "
+    "and </answer>, inside \\boxed{}."
 )
 _COT = (
     "Reason step by step between <think> and </think>, then give the final answer between <answer> and "

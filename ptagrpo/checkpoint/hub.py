@@ -47,11 +47,11 @@ def resolve_folder(
     Raises:
         CheckpointError: there is no such folder and it is not a hub id, or the hub cannot deliver it.
     """
-    path = Path(path_or_repo).expanduser()
-    if path.is_dir():
-        return path
     name = os.fspath(path_or_repo)
-    if path.exists():
+    path = Path(name).expanduser()
+    if name and path.is_dir():
+        return path
+    if name and path.exists():
         raise CheckpointError(f"{name}: is a file; expected the folder of a model (with config.json)")
     if not REPO_ID.fullmatch(name) or ".." in name or "--" in name:
         raise CheckpointError(f"{name}: no such folder, and it is not a hub id of the form organisation/name")
