@@ -3,7 +3,12 @@
 #define PTA_CORE_TARGET_H
 
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(PTA_NO_CLONES)
-#define PTA_CLONES __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
+/* Feature levels, not CPU names: "arch=skylake-avx512" would be taken on that very CPU alone, "default" on later ones. */
+#if __GNUC__ >= 12
+#define PTA_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define PTA_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
+#endif
 #else
 #define PTA_CLONES
 #endif
