@@ -31,7 +31,7 @@ def load_questions(
         require_answer: refuse rows whose answer is null or blank (else `answer` is None there).
 
     Returns:
-        One `Question` a row; `columns` holds every column but the prompt and the id, for the reward functions.
+        One `Question` a row; `columns` holds every column but the prompt and the id, for the rewards.
         Ids are the row's own, else "<row number>"; a repeated id gets "#2", "#3", ... appended.
 
     Raises:

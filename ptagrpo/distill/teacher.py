@@ -183,8 +183,9 @@ class EndpointTeacher:
             gone = self._failed_in_a_row >= self.max_failures
         if gone:
             raise TeacherError(
-                f"{self.max_failures} requests in a row failed for good at {self._address()}, the last: {why}. "
-                "Finished replies are saved; run the same command again when the endpoint is back"
+                f"{self.max_failures} requests in a row failed for good at {self._address()}, the last: "
+                f"{why}. "
+                "Finished replies are saved; run the same command again when it is back"
             )
 
     def _ask(self, request: Request) -> Reply | None:
