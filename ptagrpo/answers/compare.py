@@ -1,7 +1,8 @@
-r"""Decide whether a stated answer is the reference answer: shapes here, scalar expressions by a caller's engine.
+r"""Decide whether a stated answer is the reference answer: shapes here, scalar expressions by a caller's
+engine.
 
-`compare` answers True, False or None. None means "only a symbolic engine can tell"; without an engine nothing here
-can hang, so the training process calls it directly and sends what is left to the worker.
+`compare` answers True, False or None. None means "only a symbolic engine can tell"; without an engine
+nothing here can hang, so the training process calls it directly and sends what is left to the worker.
 """
 
 from __future__ import annotations
@@ -135,7 +136,8 @@ def _is_equation(text: str) -> bool:
 
 
 def _result_of_chain(text: str) -> str:
-    r"""`A=\pi r^2=9\pi` and `\frac{6}{4}=\frac{3}{2}` end in their result; `2x+y=1` is an equation and stays whole."""
+    r"""`A=\pi r^2=9\pi` and `\frac{6}{4}=\frac{3}{2}` end in their result; `2x+y=1` is an equation and stays
+    whole."""
     *sides, last = text.split("=")
     bare = [re.sub(r"\\[a-zA-Z]+", "", side) for side in sides]
     named = len(bare[0]) == 1 and bare[0].isalpha() and len(sides) > 1

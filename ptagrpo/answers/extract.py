@@ -33,7 +33,8 @@ _STATED = re.compile(
 
 
 def closing_braces(text: str) -> dict[int, int]:
-    r"""Where each `{` of `text` closes: index of the `{` to index of its `}`, in one pass. `\{` and `\}` are characters.
+    r"""Where each `{` of `text` closes: index of the `{` to index of its `}`, in one pass. `\{` and `\}` are
+    characters.
 
     >>> closing_braces(r"{a{b}\}c} {")
     {2: 4, 0: 8}
@@ -49,7 +50,8 @@ def closing_braces(text: str) -> dict[int, int]:
 
 
 def last_boxed(text: str) -> str | None:
-    r"""Content of the last box with balanced braces and something in it, or None. A box in a box gives the inner one.
+    r"""Content of the last box with balanced braces and something in it, or None. A box in a box gives the
+    inner one.
 
     >>> last_boxed(r"so \boxed{\frac{1}{2}} and then \boxed{unfinished")
     '\\frac{1}{2}'

@@ -1,4 +1,5 @@
-"""Judge responses against reference answers: correct, wrong, no answer, time-out or error, and never a guess."""
+"""Judge responses against reference answers: correct, wrong, no answer, time-out or error, and never a
+guess."""
 
 from __future__ import annotations
 
@@ -22,8 +23,9 @@ CACHE_SIZE = 20_000
 class Verdict:
     """What became of one response.
 
-    status: "correct", "wrong", "no_answer" (the response states none), "timeout" (the comparison took too long) or
-        "error" (it could not be made: the reference answer is unreadable, memory ran out, the worker died twice).
+    status: "correct", "wrong", "no_answer" (the response states none), "timeout" (the comparison took too
+        long) or "error" (it could not be made: the reference answer is unreadable, memory ran out, the
+        worker died twice).
     extracted: the stated answer as written, None when there is none.
     detail: how the verdict came about, for people.
     """
@@ -41,10 +43,10 @@ class Verdict:
 class Judge:
     """Checks answers, with math-verify in worker processes that are killed when they take too long.
 
-    Plain numbers, words and shapes are decided in this process, in microseconds; only expressions that need algebra
-    go to a worker, one at a time per worker, and their verdicts are remembered. A worker that dies is replaced
-    and its item tried once more. May be used from several threads. Close it, or use it as a context manager; a worker
-    does not outlive this process in any case.
+    Plain numbers, words and shapes are decided in this process, in microseconds; only expressions that need
+    algebra go to a worker, one at a time per worker, and their verdicts are remembered. A worker that dies
+    is replaced and its item tried once more. May be used from several threads. Close it, or use it as a
+    context manager; a worker does not outlive this process in any case.
 
     Args:
         timeout: seconds of wall time one comparison may take.
@@ -102,7 +104,8 @@ class Judge:
 
         Args:
             items: the response is a whole text, from which the answer is extracted (see `extract_answer`).
-            kind: "math" (equal as mathematics) or "exact" (equal as text, letter case and spaces aside; no worker).
+            kind: "math" (equal as mathematics) or "exact" (equal as text, letter case and spaces aside; no
+                worker).
 
         Raises:
             ValueError: an unknown kind.   TypeError: a response or an answer is not text.

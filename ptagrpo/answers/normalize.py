@@ -1,7 +1,8 @@
 r"""One spelling for each answer: strips what carries no meaning from LaTeX or plain text.
 
-`clean` keeps the mathematics and drops its typography (`\left`, thin spaces, `\dfrac`, dollars, a final full stop);
-`normalize_answer` goes on to one canonical string per plain number, which is what majority voting counts.
+`clean` keeps the mathematics and drops its typography (`\left`, thin spaces, `\dfrac`, dollars, a final full
+stop); `normalize_answer` goes on to one canonical string per plain number, which is what majority voting
+counts.
 """
 
 from __future__ import annotations
@@ -174,7 +175,8 @@ def clean(text: str) -> str:
 
 
 def squeeze(text: str) -> str:
-    r"""Remove the spaces that mean nothing; keep those in `\text{}`, between digits, and after a command before a letter."""
+    r"""Remove the spaces that mean nothing; keep those in `\text{}`, between digits, and after a command
+    before a letter."""
     parts = re.split(r"(\\text\{[^{}]*\})", text)
     for index in range(0, len(parts), 2):
         part = re.sub(r"(\\[a-zA-Z]+) +(?=[a-zA-Z])", "\\1\0", parts[index])
@@ -186,10 +188,12 @@ def squeeze(text: str) -> str:
 
 
 def normalize_answer(text: str, kind: str = "math") -> str:
-    r"""Return the canonical spelling of an answer: equal strings mean the same answer (not the other way round).
+    r"""Return the canonical spelling of an answer: equal strings mean the same answer (not the other way
+    round).
 
     Golds of the benchmarks lose their file's spelling: AMC's `27.0` gives `27`, AIME's `033` gives `33`.
-    For kind "exact": outer dollars, a final full stop, letter case and repeated spaces do not count; all else does.
+    For kind "exact": outer dollars, a final full stop, letter case and repeated spaces do not count; all
+    else does.
 
     >>> normalize_answer("027"), normalize_answer("27.0"), normalize_answer(r"\dfrac12")
     ('27', '27', '1/2')

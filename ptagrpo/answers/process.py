@@ -13,7 +13,8 @@ from pathlib import Path
 
 from ..errors import GradingError
 
-MAX_TEXT = 2000  # characters of an answer: a request (12 bytes a character at worst) fits the pipe, so asking never blocks
+# characters of an answer: a request (12 bytes a character at worst) fits the pipe, so asking never blocks
+MAX_TEXT = 2000
 START_SECONDS = 120.0
 
 
@@ -39,6 +40,7 @@ class WorkerProcess:
         self.memory_limit_mb = memory_limit_mb
         self.start_timeout = start_timeout
         self.starts = 0
+        self.ready = False  # whether the present worker has said that it listens
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
         self._errors: tempfile._TemporaryFileWrapper | None = None
@@ -49,13 +51,22 @@ class WorkerProcess:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Start the worker unless it runs.
+        """Start the worker unless it runs. One that is killed from outside while it starts is started once more.
 
         Raises:
             GradingError: it cannot be started, or does not get ready in time; with what it wrote to stderr.
         """
-        if self.pid is not None:
+        if self.pid is not None and self.ready:
             return
+        try:
+            self._start_once()
+        except WorkerDied:
+            try:
+                self._start_once()
+            except WorkerDied as error:
+                raise GradingError(f"the answer-checking worker did not start, twice: {error}") from error
+
+    def _start_once(self) -> None:
         self.close()
         root = Path(__file__).resolve().parents[2]
         environment = dict(os.environ)
@@ -85,13 +96,20 @@ class WorkerProcess:
             hello = json.loads(self._read_line(self.start_timeout))
         except (WorkerTimeout, WorkerDied, ValueError) as error:
             message = self._stderr_tail()
+            killed = isinstance(error, WorkerDied) and (self._process.poll() or 0) < 0
             self.close()
+            if killed:
+                raise
             raise GradingError(
                 f"the answer-checking worker did not start: {error}\n{message}".rstrip()
             ) from error
+        except BaseException:  # Ctrl-C
+            self.close()
+            raise
         if "fatal" in hello:
             self.close()
             raise GradingError(f"the answer-checking worker did not start: {hello['fatal']}")
+        self.ready = True
 
     def ask(self, prediction: str, gold: str) -> dict[str, str]:
         """Verdict on one pair as the worker's reply, `{"status", "detail"}`.
@@ -154,6 +172,7 @@ class WorkerProcess:
     def close(self) -> None:
         """Kill the worker, if there is one, and wait until it is gone. May be called again."""
         process, self._process, self._buffer = self._process, None, b""
+        self.ready = False
         if process is not None:
             process.kill()
             process.wait()

@@ -1,6 +1,8 @@
-r"""Exact rational values of plainly written numbers: `27.0`, `1,000`, `\frac{3}{4}`, `2\frac{1}{2}`, `1.5\times10^{3}`.
+r"""Exact rational values of plainly written numbers: `27.0`, `1,000`, `\frac{3}{4}`, `2\frac{1}{2}`,
+`1.5\times10^{3}`.
 
-Input is text that `normalize.clean` has been over. Nothing here can hang or overflow: lengths and exponents are bounded.
+Input is text that `normalize.clean` has been over. Nothing here can hang or overflow: lengths and exponents
+are bounded.
 """
 
 from __future__ import annotations
@@ -111,7 +113,8 @@ def close_decimal(prediction: Number, low: Fraction, high: Fraction) -> bool:
 def equal_numbers(prediction: Number, gold: Number) -> bool:
     r"""Exact equality, with two allowances, both documented in `docs/grading.md`.
 
-    - A percent sign is a value (`50%` is `0.5`), and also a mere unit when the bare number above 1 is asked for
+    - A percent sign is a value (`50%` is `0.5`), and also a mere unit when the bare number above 1 is asked
+    for
       (`50%` for `50`, `50` for `50%`). `0.5` never equals `50`, and `0.5%` never equals `0.5`.
     - A gold that no finite decimal can state (`1/3`) accepts a decimal of six significant digits or more.
     """

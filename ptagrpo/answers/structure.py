@@ -27,8 +27,9 @@ _OPEN, _CLOSE = "([{", ")]}"
 
 @dataclass(frozen=True)
 class Shape:
-    r"""One node. kind: "atom" (text in `text`), "list" (unordered, also sets), "tuple" (ordered; `brackets` as written:
-    this covers intervals), "union" (unordered), "matrix" (ordered cells, `brackets` = "rows x columns kind").
+    r"""One node. kind: "atom" (text in `text`), "list" (unordered, also sets), "tuple" (ordered; `brackets`
+    as written: this covers intervals), "union" (unordered), "matrix" (ordered cells, `brackets` = "rows x
+        columns kind").
 
     `variable` is the left side of `x = ...` or `x \in ...`, or "".
     """

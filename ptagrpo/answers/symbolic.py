@@ -1,8 +1,8 @@
 r"""Equality of two scalar expressions with math-verify's parser and our own check of its verdict.
 
-Runs in the worker only: any line here may take for ever or eat all memory. math-verify 0.9 alone is too kind in ways
-that its issues record (a tiny number equals any other, `9%` equals `9` and `900`, two equations without
-solutions are equal, letters of a word multiply), so a verdict counts only together with the numbers:
+Runs in the worker only: any line here may take for ever or eat all memory. math-verify 0.9 alone is too kind
+in ways that its issues record (a tiny number equals any other, `9%` equals `9`, two equations
+without solutions are equal, letters of a word multiply), so a verdict counts only together with the numbers:
 constants are compared at 50 digits, functions at fixed rational points.
 """
 
@@ -129,7 +129,8 @@ def _compare_constants(left: Any, right: Any, decimal: Number | None) -> bool | 
 
 
 def _letters(text: str, names: set[str]) -> set[str]:
-    """The single letters of a text that stand for `names`, in their own case: the parser folds `R` into `r`."""
+    """The single letters of a text that stand for `names`, in their own case: the parser folds `R` into
+    `r`."""
     letters = re.sub(r"\\[a-zA-Z]+", " ", text)
     return {
         letter
@@ -167,7 +168,8 @@ def _compare_functions(left: Any, right: Any) -> bool | None:
 
 
 def _same_equation(left: Any, right: Any) -> bool:
-    """Whether two equations say the same: their differences of sides are proportional with a constant factor."""
+    """Whether two equations say the same: their differences of sides are proportional with a constant
+    factor."""
     first, second = left.lhs - left.rhs, right.lhs - right.rhs
     names = sorted(symbol.name for symbol in first.free_symbols)
     factors = []

@@ -1,10 +1,10 @@
 """The process that runs the symbolic engine: `python -m ptagrpo.answers.worker`.
 
-JSON lines on stdin and stdout. First line out: `{"ready": true}` or `{"fatal": "..."}`. Then for each line in,
-`{"prediction": str, "gold": str}`, one line out, `{"status": ..., "detail": ...}`; the status is "correct", "wrong" or
-"error". It has no time limit of its own that could be fooled: the judge kills it. It never outlives its parent:
-it ends when stdin ends, the kernel kills it when the parent dies (where there is prctl), and a limit on its own CPU time
-ends an endless computation whose parent is gone.
+JSON lines on stdin and stdout. First line out: `{"ready": true}` or `{"fatal": "..."}`. Then for each line
+in, `{"prediction": str, "gold": str}`, one line out, `{"status": ..., "detail": ...}`; the status is
+"correct", "wrong" or "error". It has no time limit of its own that could be fooled: the judge kills it. It
+never outlives its parent: it ends when stdin ends, the kernel kills it when the parent dies (where there is
+prctl), and a limit on its own CPU time ends an endless computation whose parent is gone.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def limit_cpu(seconds: float) -> None:
 
 
 def grade(prediction: str, gold: str, engine: Callable[[str, str], bool]) -> dict[str, str]:
-    """One verdict. A gold that cannot be read is an error; a prediction that cannot be read is wrong, as text differs."""
+    """One verdict. A gold that cannot be read is an error; a prediction that cannot be read is wrong, as
+    text differs."""
     from .compare import compare
     from .symbolic import NotUnderstood
 
@@ -124,7 +125,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ImportError as error:
         send(
             {
-                "fatal": f"math-verify cannot be imported ({error}); install it with: pip install 'math-verify==0.9.*'"
+                "fatal": f"math-verify cannot be imported ({error}); install it with: pip install "
+                "'math-verify==0.9.*'"
             }
         )
         return 1

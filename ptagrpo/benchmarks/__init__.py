@@ -30,7 +30,8 @@ def find(name: str) -> BenchmarkSpec:
     """
     if name not in names():
         raise ConfigError(
-            f"no benchmark is called {name!r}; there are {', '.join(names())}, or give a .jsonl file of your own."
+            f"no benchmark is called {name!r}; there are {', '.join(names())}, or give a .jsonl file of "
+            "your own."
             f"{did_you_mean(name, names())}"
         )
     return importlib.import_module(f".{name}", __name__).SPEC
@@ -40,7 +41,8 @@ def load(name: str | os.PathLike, path: str | os.PathLike | None = None) -> Benc
     """Load a benchmark, with its rows checked.
 
     Args:
-        name: one of `names()`; or the path of a JSONL file with `problem`, `question` or `prompt`, and `answer`.
+        name: one of `names()`; or the path of a JSONL file with `problem`, `question` or `prompt`, and
+            `answer`.
         path: the benchmark's JSONL file, or a folder that has it. None: below the folder that the variable
             PTAGRPO_DATA names (`maths/<name>.jsonl`) where it is there, else the hub.
 

@@ -24,8 +24,8 @@ class BenchmarkSpec:
 
     name: as users write it. title: as people read it. file: below the data folder (variable PTAGRPO_DATA).
     hub_id, hub_split: where `datasets` finds it. rows: how many there must be (None: any number).
-    id_columns, prompt_columns: the first one that a row has counts. answer: from the raw value to the reference
-    answer; raises ValueError. group_columns: worth a table of their own in a report.
+    id_columns, prompt_columns: the first one that a row has counts. answer: from the raw value to the
+    reference answer; raises ValueError. group_columns: worth a table of their own in a report.
     """
 
     name: str
@@ -141,15 +141,18 @@ def hub_rows(spec: BenchmarkSpec) -> Iterable[tuple[int, Row]]:
     except ImportError as error:
         raise ConfigError(
             f"benchmark '{spec.name}': reading {spec.hub_id} from the hub needs the package 'datasets': "
-            f"pip install 'ptagrpo[data]'. Or give a local file with path=, or a folder that has {spec.file} in the "
+            f"pip install 'ptagrpo[data]'. Or give a local file with path=, or a folder that has "
+            f"{spec.file} in the "
             "variable PTAGRPO_DATA."
         ) from error
     try:
         rows = list(datasets.load_dataset(spec.hub_id, split=spec.hub_split))
     except Exception as error:  # the library raises a dozen kinds, from no network to no such set
         raise DataError(
-            f"benchmark '{spec.name}': cannot be loaded from the hub ({type(error).__name__}: {error}). Without a "
-            f"network give a local file with path=, or a folder that has {spec.file} in the variable PTAGRPO_DATA.",
+            f"benchmark '{spec.name}': cannot be loaded from the hub ({type(error).__name__}: {error}). "
+            "Without a "
+            f"network give a local file with path=, or a folder that has {spec.file} in the variable "
+            "PTAGRPO_DATA.",
             file=spec.hub_id,
         ) from error
     return enumerate(rows, start=1)
@@ -181,7 +184,8 @@ def read_benchmark(spec: BenchmarkSpec, path: str | os.PathLike | None = None) -
         questions.append(question)
     if spec.rows is not None and len(questions) != spec.rows:
         raise DataError(
-            f"benchmark '{spec.name}' has {spec.rows} questions, this has {len(questions)}: it is incomplete or another set",
+            f"benchmark '{spec.name}' has {spec.rows} questions, this has {len(questions)}: it is "
+            "incomplete or another set",
             file=where,
         )
     if not questions:

@@ -1,4 +1,5 @@
-"""MATH500: 500 problems of the MATH test set, answers in LaTeX (Lightman et al. 2023; HuggingFaceH4/MATH-500, MIT)."""
+"""MATH500: 500 problems of the MATH test set, answers in LaTeX (Lightman et al. 2023;
+HuggingFaceH4/MATH-500, MIT)."""
 
 from .base import BenchmarkSpec, text_answer
 

@@ -1,4 +1,5 @@
-"""Evaluation: sample a policy on benchmarks, or grade responses made elsewhere; honest figures with intervals."""
+"""Evaluation: sample a policy on benchmarks, or grade responses made elsewhere; honest figures with
+intervals."""
 
 from .intervals import Interval, clustered_interval, paired_interval, wilson
 from .passk import majority, pass_at_k

@@ -17,8 +17,9 @@ _BLOCK = 1_000_000
 class Interval:
     """A mean over questions with its confidence interval.
 
-    mean, low, high: as the values. standard_error: analytic, from the spread between questions. method: "bootstrap"
-    (percentiles over resampled questions) or "wilson" (all questions at 0 or all at 1: no spread to resample).
+    mean, low, high: as the values. standard_error: analytic, from the spread between questions. method:
+    "bootstrap" (percentiles over resampled questions) or "wilson" (all questions at 0 or all at 1: no spread
+    to resample).
     """
 
     mean: float
@@ -46,7 +47,8 @@ def cluster_means(values: Sequence[float], clusters: Sequence[Hashable]) -> np.n
 
 
 def standard_error(means: np.ndarray) -> float:
-    """Standard error of the mean of independent question means; 0 for a single question, whose spread is unknown."""
+    """Standard error of the mean of independent question means; 0 for a single question, whose spread is
+    unknown."""
     return float(np.std(means, ddof=1) / math.sqrt(len(means))) if len(means) > 1 else 0.0
 
 

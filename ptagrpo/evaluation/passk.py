@@ -9,8 +9,8 @@ from collections.abc import Hashable, Sequence
 def pass_at_k(n: int, c: int, k: int) -> float:
     """Unbiased estimate of the probability that at least one of k samples is right, given c right ones of n.
 
-    `1 − C(n−c, k) / C(n, k)` (Chen et al. 2021), as a product of factors at most 1: nothing overflows and it cannot
-    leave [0, 1].
+    `1 − C(n−c, k) / C(n, k)` (Chen et al. 2021), as a product of factors at most 1: nothing overflows and it
+    cannot leave [0, 1].
 
     Raises:
         ValueError: unless 0 ≤ c ≤ n and 1 ≤ k ≤ n.
@@ -28,16 +28,18 @@ def pass_at_k(n: int, c: int, k: int) -> float:
         return 1.0
     if c == 0:
         return 0.0
-    # Σ log1p(−k/i), i = n−c+1 … n, is log C(n−c, k)/C(n, k); fsum and expm1 keep the small probabilities exact.
+    # Σ log1p(−k/i), i = n−c+1 … n, is log C(n−c, k)/C(n, k); fsum and expm1 keep the small probabilities
+    # exact.
     return -math.expm1(math.fsum(math.log1p(-k / i) for i in range(n - c + 1, n + 1)))
 
 
 def majority(answers: Sequence[Hashable | None], correct: Sequence[bool]) -> float:
     """Whether the most frequent answer is right: 1, 0, or the share of right ones among tied answers.
 
-    Samples without an answer (None) do not vote; without any vote the value is 0. All right answers count as one
-    answer, however they are spelled (they all equal the reference). A tie for the first place is worth the chance that
-    a fair draw among the tied answers picks the right one, so that it depends neither on order nor on luck.
+    Samples without an answer (None) do not vote; without any vote the value is 0. All right answers count as
+    one answer, however they are spelled (they all equal the reference). A tie for the first place is worth
+    the chance that a fair draw among the tied answers picks the right one, so that it depends neither on
+    order nor on luck.
 
     Args:
         answers: normalised answers, one a sample.   correct: the verdicts.

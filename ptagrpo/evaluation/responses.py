@@ -1,4 +1,5 @@
-"""Grade a file of responses that were made elsewhere: the same rows come out with `extracted` and `status`."""
+"""Grade a file of responses that were made elsewhere: the same rows come out with `extracted` and
+`status`."""
 
 from __future__ import annotations
 
@@ -32,21 +33,23 @@ def grade_responses_file(
     """Judge every response of a JSONL file and write the rows with their verdicts.
 
     Args:
-        responses: rows `{id?, question?, answer, response | responses}`: `answer` is text or a number, `response` a
-            text, `responses` a list of texts. Further columns are kept.
-        output: gets the same rows in the same order with `extracted` and `status` (lists where the row has `responses`).
+        responses: rows `{id?, question?, answer, response | responses}`: `answer` is text or a number,
+            `response` a text, `responses` a list of texts. Further columns are kept.
+        output: gets the same rows in the same order with `extracted` and `status` (lists where the row has
+            `responses`).
             It is written beside and renamed at the end: it appears whole or not at all.
         kind: "math" or "exact" (see `ptagrpo.answers.Judge`).
         judge: used and left open; None: one is made with `timeout` (seconds a comparison) and `num_workers`.
         progress: show a bar.
 
     Returns:
-        {"n": responses judged, "questions", "correct", "accuracy" (mean over questions, in [0, 1]), "statuses":
-        {status: count}, "interval": 95 %, clustered by question}. Rows of the same `id` (else the same `question`) are
-        one question; a row without either is its own.
+        {"n": responses judged, "questions", "correct", "accuracy" (mean over questions, in [0, 1]),
+        "statuses": {status: count}, "interval": 95 %, clustered by question}. Rows of the same `id` (else
+        the same `question`) are one question; a row without either is its own.
 
     Raises:
-        DataError: a malformed line or row (file and line are named), no rows, no such file. Nothing is written then.
+        DataError: a malformed line or row (file and line are named), no rows, no such file. Nothing is
+            written then.
         ConfigError: `output` is the input file.   GradingError: the worker cannot be started.
     """
     source, target = Path(responses), Path(output)

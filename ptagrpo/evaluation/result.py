@@ -18,8 +18,9 @@ Row = Mapping[str, Any]
 class EvalResult:
     """Rows of one evaluation (question by question, samples in order) and the figures on them.
 
-    name: the benchmark's. k: samples a question. columns: question id → its data-set columns. settings: what was
-    asked for. Each row has id, sample, answer, response, extracted, status, detail, tokens, finish_reason.
+    name: the benchmark's. k: samples a question. columns: question id → its data-set columns. settings: what
+    was asked for. Each row has id, sample, answer, response, extracted, status, detail, tokens,
+    finish_reason.
     """
 
     name: str

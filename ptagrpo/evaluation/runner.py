@@ -1,7 +1,7 @@
 """Sample a policy on a benchmark and judge what it says; stopped at any sample, it goes on from there.
 
-Every draw is keyed by (seed, question id, sample), and rows are appended in the order of questions and samples: a run
-that was resumed leaves the same bytes as one that was never interrupted.
+Every draw is keyed by (seed, question id, sample), and rows are appended in the order of questions and
+samples: a run that was resumed leaves the same bytes as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ def make_prompt(question: Question, tokenizer: Any, style: str) -> str:
     """The text that a response to `question` continues.
 
     Args:
-        style: "plan" (the template of PTA-GRPO), "official" (Qwen2.5-Math's step-by-step prompt), "cot" or "raw"
-            (see `template.build_prompt`).
+        style: "plan" (the template of PTA-GRPO), "official" (Qwen2.5-Math's step-by-step prompt), "cot" or
+            "raw" (see `template.build_prompt`).
 
     Raises:
         ConfigError: an unknown style.
     """
     if style not in PROMPT_STYLES:
         raise ConfigError(
-            f"prompt_style is {style!r}, expected one of {', '.join(PROMPT_STYLES)}.{did_you_mean(style, PROMPT_STYLES)}"
+            f"prompt_style is {style!r}, expected one of "
+            f"{', '.join(PROMPT_STYLES)}.{did_you_mean(style, PROMPT_STYLES)}"
         )
     if style != "official":
         return build_prompt(question.prompt, tokenizer, style=style)
@@ -72,11 +73,12 @@ def evaluate(
 
     Args:
         policy: a `Policy` (anything with its `generate` and `tokenizer`).
-        benchmark: a name of `ptagrpo.benchmarks`, a JSONL file, a `Benchmark`, or questions with answers and unique ids.
+        benchmark: a name of `ptagrpo.benchmarks`, a JSONL file, a `Benchmark`, or questions with answers and
+            unique ids.
         temperature, top_p, top_k, min_p, max_new_tokens, stop: as `Policy.generate`; temperature 0 is greedy.
         prompt_style: "plan", "official", "cot" or "raw" (see `make_prompt`).
-        output_dir: gets `samples.jsonl` (one row a sample), `settings.json` and `summary.json`. If it holds the
-            beginning of the same evaluation, that is continued. None: nothing is written.
+        output_dir: gets `samples.jsonl` (one row a sample), `settings.json` and `summary.json`. If it holds
+            the beginning of the same evaluation, that is continued. None: nothing is written.
         judge: used and left open; None: one is made and closed.
         kind: "math" or "exact", how answers are compared (see `ptagrpo.answers`).
         limit: only the first so many questions.
@@ -108,12 +110,12 @@ def evaluate(
     }  # fmt: skip
     folder = None if output_dir is None else Path(output_dir)
     rows = [] if folder is None else open_output(folder, settings, questions, k)
-    owned = Judge() if judge is None else None
+    active = Judge() if judge is None else judge
     bar = _Bar(name, len(questions) * k, rows, progress)
     try:
         for chunk in _chunks(len(questions), k, len(rows), batch_size or BATCH_SAMPLES):
             new = _sample(policy, questions, prompts, chunk, seed, sampling, batch_size)
-            verdicts = (owned or judge).judge([(row["response"], row["answer"]) for row in new], kind)  # type: ignore[union-attr]
+            verdicts = active.judge([(row["response"], row["answer"]) for row in new], kind)
             for row, verdict in zip(new, verdicts, strict=True):
                 row.update(extracted=verdict.extracted, status=verdict.status, detail=verdict.detail)
             if folder is not None:
@@ -122,8 +124,8 @@ def evaluate(
             bar.update(new)
     finally:
         bar.close()
-        if owned is not None:
-            owned.close()
+        if judge is None:
+            active.close()
     columns = {question.id: question.columns for question in questions}
     result = EvalResult(name, k, rows, settings, columns, group_columns, kind)
     if folder is not None:
@@ -149,14 +151,16 @@ def _questions(
             raise DataError(f"evaluate: question {index} (id {question.id!r}) has no reference answer")
         if question.id in seen:
             raise DataError(
-                f"evaluate: question {index} has the id {question.id!r} of an earlier one; draws are keyed by it"
+                f"evaluate: question {index} has the id {question.id!r} of an earlier one; draws are keyed "
+                "by it"
             )
         seen.add(question.id)
     return name, questions, groups
 
 
 def _chunks(questions: int, k: int, done: int, size: int) -> Iterator[list[tuple[int, range]]]:
-    """Pending (question, samples) in order, in chunks of about `size` samples; `done` samples are there already."""
+    """Pending (question, samples) in order, in chunks of about `size` samples; `done` samples are there
+    already."""
     chunk: list[tuple[int, range]] = []
     count = 0
     for question in range(questions):
@@ -182,7 +186,8 @@ def _sample(
     sampling: dict[str, Any],
     batch_size: int | None,
 ) -> list[dict[str, Any]]:
-    """Rows of a chunk, without verdicts. Questions that want equally many samples go to `generate` together."""
+    """Rows of a chunk, without verdicts. Questions that want equally many samples go to `generate`
+    together."""
     by_count: dict[int, list[int]] = {}
     for position, (_, samples) in enumerate(chunk):
         by_count.setdefault(len(samples), []).append(position)
@@ -243,12 +248,13 @@ def run_eval(
         policy: a `Policy`, or a path or hub id to load one from.
         benchmarks: names of `ptagrpo.benchmarks`, or JSONL files; none repeated.
         output_dir: each benchmark gets a folder of its name in it.
-        data_path: folder (or, for one benchmark, file) to read the benchmarks from; None: see `benchmarks.load`.
+        data_path: folder (or, for one benchmark, file) to read the benchmarks from; None: see
+            `benchmarks.load`.
         settings: further keywords of `evaluate`.
 
     Raises:
-        ConfigError: no benchmark, or one named twice; and what `evaluate` raises. Benchmarks are all read and checked
-            before the first sample is drawn.
+        ConfigError: no benchmark, or one named twice; and what `evaluate` raises. Benchmarks are all read
+            and checked before the first sample is drawn.
     """
     loaded = [load(name, None if str(name).endswith(".jsonl") else data_path) for name in benchmarks]
     names = [benchmark.name for benchmark in loaded]

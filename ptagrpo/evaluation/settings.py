@@ -38,8 +38,8 @@ def open_output(
     """Prepare an output folder; return the rows that an interrupted run of the same settings left there.
 
     Raises:
-        ResumeError: it holds an evaluation of other settings (each is named, with both values), or rows that do not
-            follow the order of questions and samples.
+        ResumeError: it holds an evaluation of other settings (each is named, with both values), or rows that
+            do not follow the order of questions and samples.
     """
     import json
 
@@ -56,7 +56,8 @@ def open_output(
                 f"{name}: {stored.get(name)!r} there, {settings.get(name)!r} now" for name in changed
             )
             raise ResumeError(
-                f"{folder} holds an evaluation with other settings ({listed}). Use the same settings to resume it, or "
+                f"{folder} holds an evaluation with other settings ({listed}). Use the same settings to "
+                "resume it, or "
                 "another output_dir."
             )
     elif (folder / SAMPLES).exists():
@@ -71,7 +72,8 @@ def open_output(
         wanted = next(expected, None)
         if (row.get("id"), row.get("sample")) != wanted:
             raise ResumeError(
-                f"{folder / SAMPLES}:{number}: found question {row.get('id')!r}, sample {row.get('sample')!r}, expected "
+                f"{folder / SAMPLES}:{number}: found question {row.get('id')!r}, sample "
+                f"{row.get('sample')!r}, expected "
                 f"{'no further row' if wanted is None else f'question {wanted[0]!r}, sample {wanted[1]}'}"
             )
     return rows
