@@ -111,7 +111,7 @@ def test_greedy_takes_the_most_likely_token(tiny_policy):
 def test_stop_strings_across_token_borders(tiny_policy, kind):
     """A policy that always says the same thing: stop strings are found whatever tokens they fall into."""
     policy = tiny_policy(tokenizer=kind, tie_word_embeddings=False)
-    script = policy.tokenizer.encode({"byte": "<plan>é ab</plan> x", "word": "<plan> a b </plan> c"}[kind])
+    script = policy.tokenizer.encode({"byte": "<plan>é ab</plan>x", "word": "<plan> a b </plan> c"}[kind])
     weights = policy.model.parameters()
     for name, weight in weights.items():  # no attention, no MLP: the next token follows from the last one
         if name.endswith(("o_proj.weight", "down_proj.weight")):
