@@ -25,21 +25,21 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 ROOT = Path(__file__).resolve().parent
-# The name of our private copy of OpenBLAS. It is exactly as long as the original, so that the library's own name
-# (DT_SONAME) can be changed in place: two packages that bring different builds then never share one by accident.
+# The name of our private copy of OpenBLAS. It is exactly as long as the original, so that the library's own
+# name (DT_SONAME) can be changed in place: two packages that bring different builds then never share one.
 ORIGINAL_BLAS = "libscipy_openblas.so"
 PRIVATE_BLAS = "libptagr_openblas.so"
 assert len(ORIGINAL_BLAS) == len(PRIVATE_BLAS)
 
 OPENMP_HELP = """
 ptagrpo needs a C compiler with OpenMP, and this compiler has none: {compiler}
-    Debian, Ubuntu:  apt-get install gcc        Fedora:  dnf install gcc        conda:  conda install gcc_linux-64
+    Debian, Ubuntu: apt-get install gcc     Fedora: dnf install gcc     conda: conda install gcc_linux-64
 then build with CC=gcc.
 """
 COMPILER_HELP = """
 ptagrpo needs a C compiler (GCC 9 or newer, or clang with OpenMP); this one does not work: {compiler}
     {error}
-    Debian, Ubuntu:  apt-get install gcc        Fedora:  dnf install gcc        conda:  conda install gcc_linux-64
+    Debian, Ubuntu: apt-get install gcc     Fedora: dnf install gcc     conda: conda install gcc_linux-64
 or name another one by CC=....
 """
 CLONES_PROBE = """
@@ -88,7 +88,7 @@ class BuildCore(build_ext):
             fail(OPENMP_HELP.format(compiler=compiler))
         ext.include_dirs = [numpy.get_include()]
         ext.define_macros = [("PTA_VERSION", f'"{self.distribution.get_version()}"')]
-        # No -ffast-math: NaN and infinity mean something here. No -march: kernels choose by the CPU at run time.
+        # No -ffast-math: NaN and infinity mean something here. No -march: kernels choose at run time.
         ext.extra_compile_args = [
             "-std=gnu11",
             "-O3",
@@ -135,22 +135,22 @@ class BuildCore(build_ext):
             return
         if not sys.platform.startswith("linux"):
             fail(
-                f"On {sys.platform} build with PTAGRPO_BLAS=system (an OpenBLAS that pkg-config finds): copying the "
-                "library of scipy-openblas32 into the package is written for Linux."
+                f"On {sys.platform} build with PTAGRPO_BLAS=system (an OpenBLAS that pkg-config finds): "
+                "copying the library of scipy-openblas32 into the package is written for Linux."
             )
         try:
             import scipy_openblas32
         except ImportError:
             fail(
-                "The build requirement scipy-openblas32 is missing (pip install scipy-openblas32), as is usual with "
-                "--no-build-isolation. Or set PTAGRPO_BLAS=system to link the system's OpenBLAS."
+                "The build requirement scipy-openblas32 is missing (pip install scipy-openblas32), as is "
+                "usual with --no-build-isolation. Or set PTAGRPO_BLAS=system to link the system's OpenBLAS."
             )
         image = Path(scipy_openblas32.get_lib_dir(), ORIGINAL_BLAS).read_bytes()
         old, new = (b"\0" + name.encode() + b"\0" for name in (ORIGINAL_BLAS, PRIVATE_BLAS))
         if image.count(old) != 1:
             fail(
-                f"{ORIGINAL_BLAS} of scipy-openblas32 does not carry its name once, as expected. Install another "
-                "version of scipy-openblas32, or set PTAGRPO_BLAS=system."
+                f"{ORIGINAL_BLAS} of scipy-openblas32 does not carry its name once, as expected. "
+                "Install another version of scipy-openblas32, or set PTAGRPO_BLAS=system."
             )
         folder = Path(self.get_ext_fullpath(ext.name)).parent
         folder.mkdir(parents=True, exist_ok=True)

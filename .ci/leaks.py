@@ -1,7 +1,6 @@
-"""Exercise the core's objects and failure paths, then end the interpreter: LeakSanitizer reports what is left.
+"""Exercise the core's objects and failure paths, then end: LeakSanitizer reports what is left.
 
-Run under LD_PRELOAD=libasan with detect_leaks=1 and tools/lsan.supp, which names Python's and NumPy's own
-start-up allocations and nothing of ours.
+Run by .ci/run under libasan with detect_leaks=1; it looks for stacks that pass through our extension.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
-"""Test the tree when it has been built in place, the installed package otherwise. Imported first by conftest.py.
+"""Test the tree when it has been built in place, else the installed package. Imported first by conftest.py.
 
-A tree without ptagrpo/_core*.so cannot be imported, but `python -m pytest` and subprocesses that start in the repository
-root would find it before the installed package.
+A tree without ptagrpo/_core*.so cannot be imported, but `python -m pytest` and subprocesses that start in the
+repository root would find it before the installed package.
 """
 
 from __future__ import annotations

@@ -249,9 +249,9 @@ LEAKS = """
     import numpy as np
     from ptagrpo import _core
 
-    config = dict(vocab_size=997, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-                  num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-6, tie_word_embeddings=True, attention_bias=True,
-                  qk_norm=True, inv_freq=np.ones(8))
+    config = dict(vocab_size=997, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                  num_attention_heads=4, num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-6,
+                  tie_word_embeddings=True, attention_bias=True, qk_norm=True, inv_freq=np.ones(8))
 
     def refused(error, function, *arguments):
         try:
@@ -262,7 +262,8 @@ LEAKS = """
 
     def once():
         model = _core.Model(config)
-        forest = _core.Forest(np.arange(64, dtype=np.int32), np.array([0, 40, 64], np.int32), np.array([-1, 0], np.int32))
+        offsets, parent = np.array([0, 40, 64], np.int32), np.array([-1, 0], np.int32)
+        forest = _core.Forest(np.arange(64, dtype=np.int32), offsets, parent)
         rows = np.arange(63, dtype=np.int32)
         model.forward(forest, rows, rows + 1)
         model.backward(np.ones(63, np.float32))
@@ -276,12 +277,13 @@ LEAKS = """
         cache = _core.Cache(model)
         cache.prefill([np.arange(20, dtype=np.int32)], np.array([-1], np.int64))
         refused(TypeError, _core.Forest, np.zeros((4, 7)), None, None)
-        refused(ValueError, _core.Forest, np.zeros(4, np.int32), np.array([0, 9], np.int32), np.array([-1], np.int32))
+        refused(ValueError, _core.Forest, np.zeros(4, np.int32), np.array([0, 9], np.int32), parent[:1])
         refused(ValueError, model.forward, forest, rows, rows + 99999)
         refused(ValueError, _core.AdamW, model, 2.0, 0.9, 1e-8)
         refused(ValueError, _core.Model, dict(config, hidden_size=-1))
         refused(ValueError, _core.group_advantages, np.ones(4), np.array([0, 5]))
-        refused(FloatingPointError, _core.policy_loss, lp * np.float32("nan"), lp, None, lp + 1, lp, lp, 0.2, 0.2, 0.0)
+        nan = lp * np.float32("nan")
+        refused(FloatingPointError, _core.policy_loss, nan, lp, None, lp + 1, lp, lp, 0.2, 0.2, 0.0)
 
     def resident():
         with open("/proc/self/statm") as file:
@@ -290,7 +292,7 @@ LEAKS = """
     for _ in range(60):
         once()
     gc.collect()
-    before, references = resident(), sys.gettotalrefcount() if hasattr(sys, "gettotalrefcount") else 0
+    before = resident()
     for _ in range(300):
         once()
     gc.collect()

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# What each C room may include besides itself (docs: core <- ops <- model <- generate, core <- rl, core <- optim).
+# What each C room may include besides itself: core <- ops <- model <- generate, core <- rl, core <- optim.
 C_ROOMS = {
     "core": set(),
     "ops": {"core"},

@@ -23,7 +23,7 @@ EMPTY_STATS = dict(
 )
 
 
-# --- group advantages --------------------------------------------------------------------------------------------
+# --- group advantages ------------------------------------------------------------
 
 
 def advantages_twin(rewards, offsets, scale, ddof, eps):
@@ -151,11 +151,11 @@ def test_bad_parameters_are_refused():
         _core.group_advantages(rewards.astype(np.float32), offsets)
 
 
-# --- policy loss -------------------------------------------------------------------------------------------------
+# --- policy loss ------------------------------------------------------------
 
 
 def loss_twin(lp, old, ref, w_pos, w_neg, w_kl, low, high, beta, delta):
-    """The loss over merged targets in float64, one target at a time, from the formula of design principle 4."""
+    """The loss over merged targets in float64, target by target, from the formula of design principle 4."""
     total, gradient = 0.0, np.zeros(len(lp))
     stats = dict(EMPTY_STATS)
     for n in range(len(lp)):

@@ -9,4 +9,8 @@ mkdir -p build
 exec 9>build/.lock
 flock 9 # one build at a time
 "$python" setup.py -q build_ext --inplace
+if [ -n "${PTAGRPO_SANITIZE:-}" ]; then
+    echo "built with $PTAGRPO_SANITIZE: run it under LD_PRELOAD of the sanitizers' libraries, as .ci/run does"
+    exit
+fi
 "$python" -c "import ptagrpo._core as core; print('built:', core.build_info())"
