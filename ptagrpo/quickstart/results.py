@@ -189,25 +189,26 @@ def paired_sentence(pair: Paired, questions: int) -> str:
     )
     return (
         f"{pair.a} minus {pair.b} on the same {questions} questions: {100 * pair.difference:+.1f} points "
-        f"(95 % interval {100 * pair.low:+.1f} to {100 * pair.high:+.1f}; only {pair.a} right on {pair.only_a}, "
-        f"only {pair.b} on {pair.only_b}; McNemar p = {pair.p_value:.2g}): {verdict}."
+        f"(95 % interval {100 * pair.low:+.1f} to {100 * pair.high:+.1f}; only {pair.a} right on "
+        f"{pair.only_a}, only {pair.b} on {pair.only_b}): {verdict}."
     )
 
 
 def result_rows(models: Sequence[HeldOut]) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the result table; a cell "value|remark" carries its interval as remark."""
+    """Heads and rows of the result table, 80 columns wide; a cell "value|remark" carries its interval as
+    remark."""
     lengths = models[0].lengths()
-    head = ["model", "accuracy", "right plans", "tokens", *(f"{k} steps" for k in lengths)]
+    head = ["model", "accuracy %", "right plans %", "tokens", *(f"{k} steps" for k in lengths)]
     rows = []
     for model in models:
         accuracy, plans = model.accuracy(), model.plans()
         rows.append(
             [
                 model.name,
-                f"{percent(accuracy.value)}|{plus_minus(accuracy)}",
-                f"{percent(plans.value)}|{plus_minus(plans)}",
+                f"{100 * accuracy.value:.1f}|{plus_minus(accuracy)}",
+                f"{100 * plans.value:.1f}|{plus_minus(plans)}",
                 f"{model.mean_tokens():.1f}",
-                *(f"{100 * model.accuracy(k).value:.0f} %|{plus_minus(model.accuracy(k))}" for k in lengths),
+                *(f"{100 * model.accuracy(k).value:.0f}" for k in lengths),
             ]
         )
     return head, rows

@@ -1,20 +1,22 @@
 """The quickstart from beginning to end: base, cold start, PTA-GRPO, GRPO, held-out answers, report.
 
-Killed at any instant, it goes on where it was when started again with the same output folder and settings: every
-stage is a trainer run with its own folder and `resume_from_checkpoint="auto"`, and what lies between the stages takes
-seconds and is simply done again.
+Killed at any instant, it goes on where it was when started again with the same output folder and settings:
+every stage is a trainer run with its own folder and `resume_from_checkpoint="auto"`, and what lies between
+the stages takes seconds and is simply done again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from ..data import chains
 from ..errors import ConfigError
@@ -36,7 +38,8 @@ class Summary:
     models: held-out answers of "Base", "Cold start", "PTA-GRPO", "GRPO", over the same questions.
     gain: PTA-GRPO minus the cold start; versus: PTA-GRPO minus GRPO; both paired by question.
     reasoning: share of right answers that the base gives under the right plan, when training of it ended.
-    rounds: rounds of base training beyond the first. seconds: wall time by stage. tokens: sampled and trained in RL.
+    rounds: rounds of base training beyond the first. seconds: wall time by stage. tokens: sampled and trained
+        in RL.
     files: what was written, by name.
     """
 
@@ -56,24 +59,31 @@ class Summary:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "seed": self.seed, "quick": self.quick, "settings": asdict(self.settings),
+            "seed": self.seed,
+            "quick": self.quick,
+            "settings": asdict(self.settings),
             "held_out": {name: model.as_dict() for name, model in self.models.items()},
-            "pta_grpo_minus_cold_start": self.gain.as_dict(), "grpo_minus_cold_start": self.gain_grpo.as_dict(),
-            "pta_grpo_minus_grpo": self.versus.as_dict(), "base_reasoning_under_right_plan": self.reasoning.as_dict(),
-            "extra_base_rounds": self.rounds, "tokens": self.tokens, "seconds": self.seconds,
-        }  # fmt: skip
+            "pta_grpo_minus_cold_start": self.gain.as_dict(),
+            "grpo_minus_cold_start": self.gain_grpo.as_dict(),
+            "pta_grpo_minus_grpo": self.versus.as_dict(),
+            "base_reasoning_under_right_plan": self.reasoning.as_dict(),
+            "extra_base_rounds": self.rounds,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+        }
 
 
 class _Clock:
-    """Wall time by stage."""
+    """Wall time by stage: `with clock("base"): ...`."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
-    def time(self, name: str, work: Callable[[], Any]) -> Any:
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
         began = time.perf_counter()
         try:
-            return work()
+            yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
@@ -90,8 +100,9 @@ def run_quickstart(
     """Train a small model from nothing through both stages and write what came out to `output_dir`.
 
     Args:
-        output_dir: gets model/ (a Hugging Face folder, the policy after PTA-GRPO), metrics.jsonl, results.json,
-            curves.png, trees.html, and a folder per training stage with its checkpoints. A run that was killed goes on.
+        output_dir: gets model/ (a Hugging Face folder, the policy after PTA-GRPO), metrics.jsonl,
+            results.json, curves.png, trees.html, and a folder per training stage with its checkpoints. A run
+            that was killed goes on.
         seed: of the weights, the data, the order of rows and all draws.
         quick: a smoke test of seconds, without any claim to a result.
         settings: other amounts of everything; default `QuickstartSettings()`, or `.quick()`.
@@ -106,55 +117,89 @@ def run_quickstart(
     _claim(root, {"seed": seed, "settings": asdict(settings)})
     say = console.print
 
-    say("\n[bold]ptagrpo quickstart[/bold]: a model of 164 thousand random numbers learns to plan, then to plan better.\n")
-    example = chains.problems(4, split="train", seed=seed)[2]
-    record = chains.clean_record(example)
-    say(f"  [dim]question[/dim]  {example.question}\n  [dim]plan[/dim]      {record['plan']}\n"
-        f"  [dim]think[/dim]     {record['think']}\n  [dim]answer[/dim]    {record['answer']}"
-        "  [dim](numbers wrap around at 7, as weekdays do)[/dim]\n", highlight=False, soft_wrap=False)  # fmt: skip
-
-    say("[bold]1  Base[/bold]: right plans and right reasoning, until looking things up and adding works")
+    say("\n[bold]ptagrpo quickstart[/bold]: a model of 164 thousand random numbers learns to plan.\n")
+    say(_example(seed))
+    say("\n[bold]1  Base[/bold]: right plans and right reasoning, until looking things up and adding works")
     policy = stages.new_policy(seed)
     metrics: dict[str, list[dict[str, Any]]] = {}
-    metrics["base"] = clock.time(
-        "base", lambda: stages.train_base(policy, settings, root / "base", seed, progress=progress))
-    reasoning, rounds = _improve_base(policy, settings, root, seed, metrics, clock, say, progress)
+    with clock("base"):
+        metrics["base"] = stages.train_base(policy, settings, root / "base", seed, progress=progress)
+        reasoning, rounds = _improve_base(policy, settings, root, seed, metrics, say, progress)
 
     test = chains.questions(settings.held_out, split="test", seed=4_000_000 + seed)
-    answers = lambda model, name: clock.time(  # noqa: E731
-        "held-out answers", lambda: stages.answer_held_out(model, test, name, seed))
-    models = {"Base": answers(policy, "Base")}
+    models: dict[str, HeldOut] = {}
 
+    def answer(model: Policy, name: str) -> None:
+        with clock("held-out answers"):
+            models[name] = stages.answer_held_out(model, test, name, seed)
+
+    answer(policy, "Base")
     say("\n[bold]2  Cold start[/bold]: imitating a teacher that tires and stops its plans early")
-    metrics["cold_start"] = clock.time(
-        "cold start", lambda: stages.train_cold_start(policy, settings, root / "cold_start", seed, progress=progress))
-    models["Cold start"] = answers(policy, "Cold start")
+    with clock("cold start"):
+        metrics["cold_start"] = stages.train_cold_start(
+            policy, settings, root / "cold_start", seed, progress=progress
+        )
+    answer(policy, "Cold start")
     cold = policy.clone()
-    say(f"   held-out accuracy {percent(models['Cold start'].accuracy().value)}, "
-        f"exactly right plans {percent(models['Cold start'].plans().value)}")
+    say(
+        f"   held-out accuracy {percent(models['Cold start'].accuracy().value)}, "
+        f"exactly right plans {percent(models['Cold start'].plans().value)}"
+    )
 
     per_rollout = settings.questions_per_rollout * settings.num_plans * settings.cots_per_plan
-    say(f"\n[bold]3  Reinforcement learning[/bold]: {settings.rollouts} rollouts of {per_rollout} responses, "
-        "twice from the same start")
+    say(
+        f"\n[bold]3  Reinforcement learning[/bold]: {settings.rollouts} rollouts of {per_rollout} responses, "
+        "twice from one start"
+    )
     trained: dict[str, Policy] = {}
     for name, algorithm in (("PTA-GRPO", "pta_grpo"), ("GRPO", "grpo")):
         trained[name] = cold.clone()
-        metrics[algorithm] = clock.time(name, lambda: stages.reinforce(
-            trained[name], settings, root / algorithm, seed, algorithm, progress=progress))  # noqa: B023
-        models[name] = answers(trained[name], name)
+        with clock(name):
+            metrics[algorithm] = stages.reinforce(
+                trained[name], settings, root / algorithm, seed, algorithm, progress=progress
+            )
+        answer(trained[name], name)
 
-    shown = stages.tree_questions(settings.trees, seed)
-    trees = [(name, clock.time("report", lambda: stages.show_trees(model, settings, shown, seed)))  # noqa: B023
-             for name, model in (("Cold start", cold), ("PTA-GRPO", trained["PTA-GRPO"]))]
+    with clock("report"):
+        shown = stages.tree_questions(settings.trees, seed)
+        trees = [
+            (name, stages.show_trees(model, settings, shown, seed))
+            for name, model in (("Cold start", cold), ("PTA-GRPO", trained["PTA-GRPO"]))
+        ]
     summary = Summary(
-        seed=seed, models=models, gain=paired(models["PTA-GRPO"], models["Cold start"]),
-        gain_grpo=paired(models["GRPO"], models["Cold start"]), versus=paired(models["PTA-GRPO"], models["GRPO"]),
-        reasoning=reasoning, rounds=rounds, seconds=clock.seconds, tokens=_tokens(metrics, per_rollout),
-        settings=settings, quick=quick,
-    )  # fmt: skip
-    clock.time("report", lambda: _write(root, summary, trained["PTA-GRPO"], metrics, trees))
+        seed=seed,
+        models=models,
+        gain=paired(models["PTA-GRPO"], models["Cold start"]),
+        gain_grpo=paired(models["GRPO"], models["Cold start"]),
+        versus=paired(models["PTA-GRPO"], models["GRPO"]),
+        reasoning=reasoning,
+        rounds=rounds,
+        seconds=clock.seconds,
+        tokens=_tokens(metrics, per_rollout),
+        settings=settings,
+        quick=quick,
+    )
+    with clock("report"):
+        _write(root, summary, trained["PTA-GRPO"], metrics, trees)
     _print_summary(summary, root, say)
     return summary
+
+
+def _example(seed: int) -> Table:
+    """A question of the task with its right solution, for the eye."""
+    problem = chains.problems(4, split="train", seed=seed)[2]
+    record = chains.clean_record(problem)
+    grid = Table.grid(padding=(0, 2), pad_edge=True)
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    for name, text in (
+        ("question", problem.question),
+        ("plan", record["plan"]),
+        ("think", record["think"]),
+        ("answer", f"{record['answer']}  (numbers wrap around at 7, as weekdays do)"),
+    ):
+        grid.add_row(name, text)
+    return grid
 
 
 def _claim(root: Path, identity: dict[str, Any]) -> None:
@@ -165,8 +210,8 @@ def _claim(root: Path, identity: dict[str, Any]) -> None:
         for part in ("seed", "settings"):
             if found.get(part) != identity[part]:
                 raise ConfigError(
-                    f"{root}: holds a quickstart with {part} {found.get(part)}, asked for {identity[part]}; choose "
-                    "another output folder or delete this one"
+                    f"{root}: holds a quickstart with {part} {found.get(part)}, asked for {identity[part]}; "
+                    "choose another output folder or delete this one"
                 )
         return
     root.mkdir(parents=True, exist_ok=True)
@@ -174,24 +219,29 @@ def _claim(root: Path, identity: dict[str, Any]) -> None:
 
 
 def _improve_base(
-    policy: Policy, settings: QuickstartSettings, root: Path, seed: int, metrics: dict[str, list[dict[str, Any]]],
-    clock: _Clock, say: Callable[..., None], progress: bool,
-) -> tuple[Share, int]:  # fmt: skip
+    policy: Policy,
+    settings: QuickstartSettings,
+    root: Path,
+    seed: int,
+    metrics: dict[str, list[dict[str, Any]]],
+    say: Callable[..., None],
+    progress: bool,
+) -> tuple[Share, int]:
     """Check the base and train on, for a bounded while, until its reasoning holds under a right plan."""
     checks = chains.questions(settings.checks, split="train", seed=6_000_000 + seed)
     number = 0
     while True:
         share = stages.reasoning_under_right_plan(policy, checks, seed)
         enough = share.value >= settings.good_enough
-        say(f"   given a right plan, its reasoning is right {percent(share.value)} of the time"
-            + ("" if enough else f" (wanted: {percent(settings.good_enough)})"))
+        wanted = "" if enough else f" (wanted: {percent(settings.good_enough)})"
+        say(f"   given a right plan, its reasoning is right {percent(share.value)} of the time{wanted}")
         if enough or number == settings.base_rounds:
             if not enough:
-                say("   [yellow]training on did not get it there; reinforcement learning may have little to build on[/yellow]")
+                say("   [yellow]more training did not get it there: little for RL to build on[/yellow]")
             return share, number
         number += 1
-        metrics["base"] += clock.time("base", lambda: stages.train_base(
-            policy, settings, root / f"base_round{number + 1}", seed, number, progress=progress))  # noqa: B023
+        folder = root / f"base_round{number + 1}"
+        metrics["base"] += stages.train_base(policy, settings, folder, seed, number, progress=progress)
 
 
 def _tokens(metrics: dict[str, list[dict[str, Any]]], responses_per_rollout: int) -> dict[str, float]:
@@ -206,14 +256,27 @@ def _tokens(metrics: dict[str, list[dict[str, Any]]], responses_per_rollout: int
 
 
 def _write(
-    root: Path, summary: Summary, policy: Policy, metrics: dict[str, list[dict[str, Any]]], trees: list[tuple[str, Any]]
+    root: Path,
+    summary: Summary,
+    policy: Policy,
+    metrics: dict[str, list[dict[str, Any]]],
+    trees: list[tuple[str, Any]],
 ) -> None:
     policy.save(root / "model")
-    write_jsonl(root / "metrics.jsonl", ({"stage": stage, **row} for stage, rows in metrics.items() for row in rows))
+    write_jsonl(
+        root / "metrics.jsonl", ({"stage": stage, **row} for stage, rows in metrics.items() for row in rows)
+    )
     held_out = {name: [asdict(s) for s in model.samples] for name, model in summary.models.items()}
-    write_jsonl(root / "held_out.jsonl", ({"model": name, **row} for name, rows in held_out.items() for row in rows))
-    summary.files = {"model": root / "model", "metrics": root / "metrics.jsonl", "held_out": root / "held_out.jsonl",
-                     "results": root / "results.json", **write_report(root, summary, metrics, trees)}  # fmt: skip
+    write_jsonl(
+        root / "held_out.jsonl", ({"model": name, **row} for name, rows in held_out.items() for row in rows)
+    )
+    summary.files = {
+        "model": root / "model",
+        "metrics": root / "metrics.jsonl",
+        "held_out": root / "held_out.jsonl",
+        "results": root / "results.json",
+        **write_report(root, summary, metrics, trees),
+    }
     atomic_write_json(root / "results.json", summary.as_dict())
     atomic_write_text(root / "README.txt", _README)
 
@@ -221,8 +284,8 @@ def _write(
 _README = """What ptagrpo quickstart left here
 trees.html      plans and reasoning before and after PTA-GRPO: open it in a browser
 curves.png      loss, reward and accuracy
-results.json    all numbers; held_out.jsonl has every held-out answer's verdict, metrics.jsonl every logged step
-model/          the policy after PTA-GRPO: ptagrpo.load("model"), or transformers' AutoModelForCausalLM
+results.json    all numbers; held_out.jsonl has every held-out answer's verdict, metrics.jsonl every logged
+step model/          the policy after PTA-GRPO: ptagrpo.load("model"), or transformers' AutoModelForCausalLM
 base*/, cold_start/, pta_grpo/, grpo/   checkpoints and logs of the training stages; may be deleted
 """
 
@@ -232,15 +295,20 @@ def _print_summary(summary: Summary, root: Path, say: Callable[..., None]) -> No
     count = len(models[0].samples)
     head, rows = result_rows(models)
     say()
-    title = f"{count} held-out questions, one response each at temperature 1 (± half of a 95 % interval)"
+    title = f"{count} held-out questions, temperature 1, ± half of a 95 % interval"
     say(result_table(title, head, rows))
-    say(f"\n{paired_sentence(summary.gain, count)}\n{paired_sentence(summary.versus, count)}", highlight=False)
+    say(
+        f"\n{paired_sentence(summary.gain, count)}\n{paired_sentence(summary.versus, count)}", highlight=False
+    )
     if summary.quick:
         say("[yellow]A smoke test: far too short for these numbers to mean anything.[/yellow]")
     total = sum(summary.seconds.values())
     times = ", ".join(f"{name} {seconds:.0f}" for name, seconds in summary.seconds.items())
     say(f"\n[dim]{total:.0f} s in all ({times})[/dim]", highlight=False)
-    say(f"\n  [bold]{root / 'trees.html'}[/bold]   plans before and after: open it in a browser\n"
+    say(
+        f"\n  [bold]{root / 'trees.html'}[/bold]   plans before and after: open it in a browser\n"
         f"  [bold]{root / 'curves.png'}[/bold]   loss, reward, accuracy\n"
         f"  [bold]{root / 'model'}[/bold]        the model as a Hugging Face folder\n"
-        f"  [bold]{root / 'results.json'}[/bold] all numbers, and metrics.jsonl every step\n", highlight=False)  # fmt: skip
+        f"  [bold]{root / 'results.json'}[/bold] all numbers, and metrics.jsonl every step\n",
+        highlight=False,
+    )

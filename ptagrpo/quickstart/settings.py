@@ -1,7 +1,7 @@
 """The quickstart's numbers in one place: the model, and the configuration of each of its stages.
 
-They are ordinary `SFTConfig`, `PTAGRPOConfig` and `GRPOConfig`: nothing here that a user's own run could not set.
-`docs/quickstart.md` tells how they were found and what they give over five seeds.
+They are ordinary `SFTConfig`, `PTAGRPOConfig` and `GRPOConfig`: nothing here that a user's own run could not
+set. `docs/quickstart.md` tells how they were found and what they give over five seeds.
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ MAX_PLAN = 16
 class QuickstartSettings:
     """How much of everything.
 
-    base_steps: optimizer steps of the base, 8 records each. base_rounds, round_steps: further rounds of training, and
-    their steps, while the base's reasoning under a right plan is right less often than `good_enough`.
+    base_steps: optimizer steps of the base, 8 records each. base_rounds, round_steps: further rounds of
+        training, and their steps, while the base's reasoning under a right plan is right less often than
+        `good_enough`.
     cold_steps: optimizer steps of the cold start, 16 records each.
     rollouts: RL rollouts of `questions_per_rollout` questions x 12 responses, two optimizer steps each.
-    held_out: test questions. checks: training questions of the base's check. trees: test questions on the page.
+    held_out: test questions. checks: training questions of the base's check. trees: test questions on the
+        page.
     """
 
     base_steps: int = 2400
@@ -61,52 +63,112 @@ class QuickstartSettings:
     @classmethod
     def quick(cls) -> QuickstartSettings:
         """A smoke test of seconds: every step and every file, no claim to any result."""
-        return cls(base_steps=30, base_rounds=1, round_steps=10, cold_steps=5, rollouts=3, questions_per_rollout=4,
-                   held_out=24, checks=12, trees=4)  # fmt: skip
+        return cls(
+            base_steps=30,
+            base_rounds=1,
+            round_steps=10,
+            cold_steps=5,
+            rollouts=3,
+            questions_per_rollout=4,
+            held_out=24,
+            checks=12,
+            trees=4,
+        )
 
     def base(self, folder: Path, seed: int, round_number: int, *, progress: bool = True) -> SFTConfig:
-        """Supervised training on clean records; `round_number` 0 is the base itself, 1, 2, ... its further rounds."""
+        """Supervised training on clean records; `round_number` 0 is the base itself, 1, 2, ... its further
+        rounds."""
         steps = self.round_steps if round_number else self.base_steps
         return SFTConfig(
-            output_dir=folder, run_name="base" if not round_number else f"base, round {round_number + 1}", seed=seed,
-            max_steps=steps, per_device_train_batch_size=8, learning_rate=8e-3, lr_scheduler_type="linear",
-            lr_scheduler_kwargs={"min_lr_rate": 0.1}, warmup_steps=min(50, steps // 2), adam_beta2=0.98,
-            weight_decay=0.05, prompt_style="raw", max_length=None, logging_steps=10, save_steps=600,
-            save_total_limit=1, disable_tqdm=not progress,
-        )  # fmt: skip
+            output_dir=folder,
+            run_name="base" if not round_number else f"base, round {round_number + 1}",
+            seed=seed,
+            max_steps=steps,
+            per_device_train_batch_size=8,
+            learning_rate=8e-3,
+            lr_scheduler_type="linear",
+            lr_scheduler_kwargs={"min_lr_rate": 0.1},
+            warmup_steps=min(50, steps // 2),
+            adam_beta2=0.98,
+            weight_decay=0.05,
+            prompt_style="raw",
+            max_length=None,
+            logging_steps=10,
+            save_steps=600,
+            save_total_limit=1,
+            disable_tqdm=not progress,
+        )
 
     def cold_start(self, folder: Path, seed: int, *, progress: bool = True) -> SFTConfig:
         """Supervised training on the records of the teacher that tires."""
         return SFTConfig(
-            output_dir=folder, run_name="cold start", seed=seed, max_steps=self.cold_steps,
-            per_device_train_batch_size=16, learning_rate=2e-3, lr_scheduler_type="linear",
-            lr_scheduler_kwargs={"min_lr_rate": 0.1}, warmup_steps=min(10, self.cold_steps // 2), adam_beta2=0.98,
-            weight_decay=0.05, prompt_style="raw", max_length=None, logging_steps=5, save_steps=150,
-            save_total_limit=1, disable_tqdm=not progress,
-        )  # fmt: skip
+            output_dir=folder,
+            run_name="cold start",
+            seed=seed,
+            max_steps=self.cold_steps,
+            per_device_train_batch_size=16,
+            learning_rate=2e-3,
+            lr_scheduler_type="linear",
+            lr_scheduler_kwargs={"min_lr_rate": 0.1},
+            warmup_steps=min(10, self.cold_steps // 2),
+            adam_beta2=0.98,
+            weight_decay=0.05,
+            prompt_style="raw",
+            max_length=None,
+            logging_steps=5,
+            save_steps=150,
+            save_total_limit=1,
+            disable_tqdm=not progress,
+        )
 
     def _rl(self, folder: Path, name: str, seed: int, progress: bool) -> dict[str, Any]:
         responses = self.questions_per_rollout * self.num_plans * self.cots_per_plan
         return dict(
-            output_dir=folder, run_name=name, seed=seed, max_steps=2 * self.rollouts,
-            per_device_train_batch_size=responses // 2, steps_per_generation=2, learning_rate=1e-3,
-            lr_scheduler_type="linear", lr_scheduler_kwargs={"min_lr_rate": 0.1}, adam_beta2=0.95, weight_decay=0.0,
-            temperature=1.0, max_completion_length=MAX_COMPLETION, loss_type="dapo", epsilon=0.2, beta=0.0,
-            recompute_old_logprobs=False, outcome_reward=1.0, structure_reward=0.2, length_reward_weight=0.0,
-            reward_weights=[0.0], answer_kind="exact", prompt_style="raw", logging_steps=1, save_steps=20,
-            save_total_limit=1, log_completions=True, disable_tqdm=not progress,
-        )  # fmt: skip
+            output_dir=folder,
+            run_name=name,
+            seed=seed,
+            max_steps=2 * self.rollouts,
+            per_device_train_batch_size=responses // 2,
+            steps_per_generation=2,
+            learning_rate=1e-3,
+            lr_scheduler_type="linear",
+            lr_scheduler_kwargs={"min_lr_rate": 0.1},
+            adam_beta2=0.95,
+            weight_decay=0.0,
+            temperature=1.0,
+            max_completion_length=MAX_COMPLETION,
+            loss_type="dapo",
+            epsilon=0.2,
+            beta=0.0,
+            recompute_old_logprobs=False,
+            outcome_reward=1.0,
+            structure_reward=0.2,
+            length_reward_weight=0.0,
+            reward_weights=[0.0],
+            answer_kind="exact",
+            prompt_style="raw",
+            logging_steps=1,
+            save_steps=20,
+            save_total_limit=1,
+            log_completions=True,
+            disable_tqdm=not progress,
+        )
 
     def pta_grpo(self, folder: Path, seed: int, *, progress: bool = True) -> PTAGRPOConfig:
         """PTA-GRPO: plan trees, and the plan reward of Eq. 2 with the paper's weight."""
         return PTAGRPOConfig(
-            num_plans=self.num_plans, cots_per_plan=self.cots_per_plan, max_plan_length=MAX_PLAN,
-            plan_reward_weight=0.5, plan_temperature=0.3, **self._rl(folder, "PTA-GRPO", seed, progress),
-        )  # fmt: skip
+            num_plans=self.num_plans,
+            cots_per_plan=self.cots_per_plan,
+            max_plan_length=MAX_PLAN,
+            plan_reward_weight=0.5,
+            plan_temperature=0.3,
+            **self._rl(folder, "PTA-GRPO", seed, progress),
+        )
 
     def grpo(self, folder: Path, seed: int, *, progress: bool = True) -> GRPOConfig:
         """GRPO with the same rollout budget, seeds and everything else; no tree and no plan reward."""
         return GRPOConfig(
-            num_generations=self.num_plans * self.cots_per_plan, plan_reward_weight=0.0,
+            num_generations=self.num_plans * self.cots_per_plan,
+            plan_reward_weight=0.0,
             **self._rl(folder, "GRPO", seed, progress),
-        )  # fmt: skip
+        )

@@ -1,4 +1,5 @@
-"""The quickstart's stages, each a few calls of the public trainers. Every one resumes where a killed run left it."""
+"""The quickstart's stages, each a few calls of the public trainers. Every one resumes where a killed run left
+it."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ from .settings import MAX_COMPLETION, MAX_PLAN, MODEL, QuickstartSettings
 def new_policy(seed: int) -> Policy:
     """A random model of 164 thousand parameters with the task's tokenizer.
 
-    Token embeddings get unit variance instead of the small one of the matrices: looking a name up (an attention head
-    that finds its equal) then appears within some hundred steps instead of some thousand.
+    Token embeddings get unit variance instead of the small one of the matrices: looking a name up (an
+        attention head that finds its equal) then appears within some hundred steps instead of some thousand.
     """
     policy = Policy.from_config(MODEL, chains.build_tokenizer(), seed=seed)
     policy.model.parameters()["model.embed_tokens.weight"][...] /= MODEL["initializer_range"]
@@ -49,11 +50,19 @@ def teacher_rows(count: int, seed: int) -> list[dict[str, str]]:
 
 
 def train_base(
-    policy: Policy, settings: QuickstartSettings, folder: Path, seed: int, round_number: int = 0, *, progress: bool = True
+    policy: Policy,
+    settings: QuickstartSettings,
+    folder: Path,
+    seed: int,
+    round_number: int = 0,
+    *,
+    progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Teach the skill itself, in place; return the rows of its metrics."""
     args = settings.base(folder, seed, round_number, progress=progress)
-    rows = clean_rows(args.max_steps * args.per_device_train_batch_size, 1_000_000 + 100 * seed + round_number)
+    rows = clean_rows(
+        args.max_steps * args.per_device_train_batch_size, 1_000_000 + 100 * seed + round_number
+    )
     trainer = SFTTrainer(model=policy, args=args, train_dataset=rows)
     trainer.train(resume_from_checkpoint="auto")
     return trainer.state.log_history
@@ -71,12 +80,18 @@ def train_cold_start(
 
 
 def plan_right(plans: Sequence[str | None], gold_plan: Sequence[str], **_: Any) -> list[float]:
-    """A reward function of TRL's signature: 1 for exactly the right plan. Given weight 0, it is only watched."""
+    """A reward function of TRL's signature: 1 for exactly the right plan. At weight 0 it is but watched."""
     return [float(chains.check_plan(gold, plan).right) for gold, plan in zip(gold_plan, plans, strict=True)]
 
 
 def reinforce(
-    policy: Policy, settings: QuickstartSettings, folder: Path, seed: int, algorithm: str, *, progress: bool = True
+    policy: Policy,
+    settings: QuickstartSettings,
+    folder: Path,
+    seed: int,
+    algorithm: str,
+    *,
+    progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Stage 2 with "pta_grpo" or "grpo", in place: same questions, budget and seeds for both."""
     count = settings.rollouts * settings.questions_per_rollout
@@ -86,7 +101,10 @@ def reinforce(
         "grpo": (settings.grpo, GRPOTrainer),
     }[algorithm]
     trainer = trainer_class(
-        model=policy, reward_funcs=[plan_right], args=make(folder, seed, progress=progress), train_dataset=questions
+        model=policy,
+        reward_funcs=[plan_right],
+        args=make(folder, seed, progress=progress),
+        train_dataset=questions,
     )
     trainer.train(resume_from_checkpoint="auto")
     return trainer.state.log_history
@@ -94,10 +112,14 @@ def reinforce(
 
 def answer_held_out(policy: Policy, questions: Sequence[Question], name: str, seed: int) -> HeldOut:
     """One response to each question at temperature 1, judged by exact answer and exact plan."""
-    found = policy.generate([q.prompt for q in questions], max_new_tokens=MAX_COMPLETION, temperature=1.0, seed=seed)
+    found = policy.generate(
+        [q.prompt for q in questions], max_new_tokens=MAX_COMPLETION, temperature=1.0, seed=seed
+    )
     texts = [completions[0].text for completions in found]
     with Judge() as judge:
-        verdicts = judge.judge([(t, str(q.answer)) for t, q in zip(texts, questions, strict=True)], kind="exact")
+        verdicts = judge.judge(
+            [(t, str(q.answer)) for t, q in zip(texts, questions, strict=True)], kind="exact"
+        )
     samples = [
         Sample(
             question=question.id,
@@ -112,22 +134,29 @@ def answer_held_out(policy: Policy, questions: Sequence[Question], name: str, se
 
 
 def reasoning_under_right_plan(policy: Policy, questions: Sequence[Question], seed: int) -> Share:
-    """How often the model's reasoning ends right when it is handed the right plan: what RL on plans can build on."""
+    """How often the model's reasoning ends right when it is handed the right plan: what RL on plans can build
+    on."""
     openings = [f" {PLAN_OPEN} {question.columns['gold_plan']} {PLAN_CLOSE}" for question in questions]
     found = policy.generate(
         [f"{question.prompt}{opening}" for question, opening in zip(questions, openings, strict=True)],
-        max_new_tokens=MAX_COMPLETION, temperature=1.0, seed=seed,
-    )  # fmt: skip
+        max_new_tokens=MAX_COMPLETION,
+        temperature=1.0,
+        seed=seed,
+    )
     answers = [parse_response(o + c[0].text).answer for o, c in zip(openings, found, strict=True)]
     return Share(sum(a == q.answer for a, q in zip(answers, questions, strict=True)), len(questions))
 
 
-def show_trees(policy: Policy, settings: QuickstartSettings, questions: Sequence[Question], seed: int) -> list[Group]:
+def show_trees(
+    policy: Policy, settings: QuickstartSettings, questions: Sequence[Question], seed: int
+) -> list[Group]:
     """Sample and score a plan tree for each question, as PTA-GRPO does in training; changes nothing."""
     from ..algorithms import AdvantageSettings, assign_advantages
 
     params = SamplingParams(max_completion_length=MAX_COMPLETION, max_plan_length=MAX_PLAN)
-    groups = sample_trees(policy, questions, settings.num_plans, settings.cots_per_plan, params, seed=seed, step=0)
+    groups = sample_trees(
+        policy, questions, settings.num_plans, settings.cots_per_plan, params, seed=seed, step=0
+    )
     rewards = RewardSettings(plan_temperature=0.3, length_reward_weight=0.0, answer_kind="exact")
     with Judge() as judge:
         score_groups(groups, rewards, judge)
@@ -137,4 +166,4 @@ def show_trees(policy: Policy, settings: QuickstartSettings, questions: Sequence
 
 def tree_questions(count: int, seed: int) -> list[Question]:
     """The first test questions of a seed of their own, the difficulties taking turns: no picking."""
-    return chains.questions(count, split="test", seed=5_000_000 + seed)
+    return chains.questions(count, split="test", seed=5_000_000 + seed, lengths=(4, 5, 3, 2))

@@ -83,8 +83,7 @@ def graph_svg(problem: Problem) -> str:
 
 
 class ChainsView(View):
-    """Built-in task: each needed quantity a solid node, the goal filled; plans as chips; wrong lines marked.
-    """
+    """The built-in task: its graph as a picture, plans as chips, wrong lines marked."""
 
     def heading(self, question: Question) -> str:
         return f"What is {parse_question(str(question.prompt)).goal}?"

@@ -107,7 +107,7 @@ def draw_curves(
         for name, series in rl.items():
             values = series.get(key, [])
             _curve(axis, range(1, len(values) + 1), values, name, span=5, color=COLORS.get(name, _SOFT))
-        _dress(axis, heading, "RL steps (faint: each step; full: mean of five)")
+        _dress(axis, heading, "rollouts (faint: each one; full: mean of five)")
         axis.set_ylim(0, 1)
         axis.yaxis.set_major_formatter(PercentFormatter(1.0))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))

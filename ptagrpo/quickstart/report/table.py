@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
 
 def result_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> Table:
-    """A rich table; a cell "value|remark" shows the remark dimmed. The first column is left-aligned, the
-    others right."""
+    """A rich table of at most 80 columns. The first column is left-aligned, the others right.
+
+    A cell "value|remark" shows the remark dimmed; a column's name breaks at its first space.
+    """
     table = Table(
-        title=title, caption=caption or None, title_justify="left", caption_justify="left", pad_edge=False
+        box=box.SIMPLE_HEAD,
+        title=title,
+        caption=caption or None,
+        title_justify="left",
+        caption_justify="left",
+        pad_edge=False,
     )
     for i, name in enumerate(head):
+        first = i == 0
+        heading = name.replace(" ", "\n", 1)
         table.add_column(
-            name, justify="left" if i == 0 else "right", no_wrap=True, style="bold" if i == 0 else ""
+            heading, justify="left" if first else "right", no_wrap=True, style="bold" if first else ""
         )
     for row in rows:
         cells = []
