@@ -1,16 +1,19 @@
-"""A process that trains in children of its own and lets them be killed. Run by the tests of resuming, not by pytest.
+"""A process that trains in children of its own and lets them be killed. Run by the tests of resuming, not by
+pytest.
 
     python resume_driver.py
 
-Reads one JSON command a line, forks a child that runs it, and answers with one JSON line about how the child ended:
+Reads one JSON command a line, forks a child that runs it, and answers with one JSON line about how the child
+ended:
 
     {"trainer": "sft" | "grpo" | "pta", "dir": folder, "options": {...},
      "signal": number, "event": callback event, "step": global_step, "after": seconds}
     -> {"status": exit code or -signal, "start": [...], "saved": [...], "error": text}
 
-With "event" the child sends itself the signal at that event of that step; with "after" the parent kills it so long
-after it began. "start" holds the step that training began at, "saved" the checkpoints reported as saved. Forking is
-safe because nothing here has started a thread yet (asserted); it saves the import of the package 700 times over.
+With "event" the child sends itself the signal at that event of that step; with "after" the parent kills it
+so long after it began. "start" holds the step that training began at, "saved" the checkpoints reported as
+saved. Forking is safe because nothing here has started a thread yet (asserted); it saves the import of the
+package 700 times over.
 """
 
 import json

@@ -91,7 +91,9 @@ def test_rl_settings_that_contradict_each_other(settings, said):
 
 
 def test_batches_are_counted_as_trl_counts_them():
-    made = PTAGRPOConfig(per_device_train_batch_size=24, gradient_accumulation_steps=2, steps_per_generation=8)
+    made = PTAGRPOConfig(
+        per_device_train_batch_size=24, gradient_accumulation_steps=2, steps_per_generation=8
+    )
     assert made.generation_batch_size == 192
     assert (made.questions_per_step, made.minibatches, made.steps_per_rollout) == (4, 4, 4)
     assert made.replace(num_iterations=3).steps_per_rollout == 12
@@ -136,8 +138,14 @@ def test_a_configuration_cannot_be_changed_behind_the_checks():
         ({"lr_scheduler_type": "constant"}, [1, 1, 1, 1, 1, 1]),
         ({"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 2}, [0, 0.5, 1, 1, 1, 1]),
         ({"lr_scheduler_type": "linear", "warmup_ratio": 0.3}, [0, 0.5, 1, 0.75, 0.5, 0.25]),
-        ({"lr_scheduler_type": "linear", "lr_scheduler_kwargs": {"min_lr_rate": 0.4}}, [1, 0.9, 0.8, 0.7, 0.6, 0.5]),
-        ({"lr_scheduler_type": "linear", "lr_scheduler_kwargs": {"min_lr": 0.4}}, [1, 0.9, 0.8, 0.7, 0.6, 0.5]),
+        (
+            {"lr_scheduler_type": "linear", "lr_scheduler_kwargs": {"min_lr_rate": 0.4}},
+            [1, 0.9, 0.8, 0.7, 0.6, 0.5],
+        ),
+        (
+            {"lr_scheduler_type": "linear", "lr_scheduler_kwargs": {"min_lr": 0.4}},
+            [1, 0.9, 0.8, 0.7, 0.6, 0.5],
+        ),
         (
             {"lr_scheduler_type": "cosine"},
             [0.5 * (1 + math.cos(math.pi * step / 6)) for step in range(6)],
@@ -154,10 +162,14 @@ def test_schedules_equal_those_of_transformers():
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     for kind, kwargs in (("linear", {}), ("cosine", {}), ("cosine_with_min_lr", {"min_lr_rate": 0.1})):
-        args = SFTConfig(learning_rate=0.5, lr_scheduler_type=kind, warmup_steps=3, lr_scheduler_kwargs=kwargs)
+        args = SFTConfig(
+            learning_rate=0.5, lr_scheduler_type=kind, warmup_steps=3, lr_scheduler_kwargs=kwargs
+        )
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
         theirs = transformers.get_scheduler(kind, optimizer, 3, 20, scheduler_specific_kwargs=kwargs)
         for step in range(20):
-            assert schedule.learning_rate(args, step, 20) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
+            assert schedule.learning_rate(args, step, 20) == pytest.approx(
+                optimizer.param_groups[0]["lr"], abs=1e-9
+            )
             optimizer.step()
             theirs.step()

@@ -13,7 +13,13 @@ from ptagrpo.errors import CheckpointError, ConfigError, ResumeError
 from ptagrpo.policy import Policy
 from ptagrpo.training import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
-BASE = {"max_steps": 4, "save_steps": 2, "disable_tqdm": True, "per_device_train_batch_size": 4, "logging_steps": 1}
+BASE = {
+    "max_steps": 4,
+    "save_steps": 2,
+    "disable_tqdm": True,
+    "per_device_train_batch_size": 4,
+    "logging_steps": 1,
+}
 
 
 def sft(folder, rows=SFT_ROWS, policy=None, **options):
@@ -31,7 +37,10 @@ def stopped(tmp_path):
     ("changes", "said"),
     [
         ({"seed": 1}, ["settings.seed: 42 -> 1"]),
-        ({"learning_rate": 1e-3, "weight_decay": 0.5}, ["learning_rate: 2e-05 -> 0.001", "weight_decay: 0.0 -> 0.5"]),
+        (
+            {"learning_rate": 1e-3, "weight_decay": 0.5},
+            ["learning_rate: 2e-05 -> 0.001", "weight_decay: 0.0 -> 0.5"],
+        ),
         ({"rows": SFT_ROWS[:-1]}, ["data:"]),
         ({"rows": SFT_ROWS[::-1]}, ["data:"]),
         ({"max_steps": 8}, ["settings.max_steps: 4 -> 8"]),  # the linear schedule depends on it
@@ -143,4 +152,6 @@ def test_an_evaluation_that_a_stop_prevented_is_made_up_for(tmp_path):
         make(tmp_path / "b", [Stop]).train()
     make(tmp_path / "b").train("auto")
     assert training_toys.result(tmp_path / "a", 4) == training_toys.result(tmp_path / "b", 4)
-    assert sum("eval_loss" in line for line in (tmp_path / "b" / "metrics.jsonl").read_text().splitlines()) == 2
+    assert (
+        sum("eval_loss" in line for line in (tmp_path / "b" / "metrics.jsonl").read_text().splitlines()) == 2
+    )

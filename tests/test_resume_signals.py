@@ -26,7 +26,8 @@ class Tell:
         print(state.global_step, flush=True)
 base = training_toys.policy(hidden_size=64, num_attention_heads=4, num_key_value_heads=2, head_dim=16)
 args = PTAGRPOConfig(output_dir={folder!r}, max_steps=100000, save_steps=100000, max_completion_length=200,
-                     per_device_train_batch_size={batch}, prompt_style="raw", answer_kind="exact", disable_tqdm=True)
+                     per_device_train_batch_size={batch}, prompt_style="raw", answer_kind="exact",
+                     disable_tqdm=True)
 def reward(completions, **kwargs):
     return [float(len(c) % 7) for c in completions]
 trainer = PTAGRPOTrainer(base, [reward], args, training_toys.QUESTIONS, callbacks=[Tell])
@@ -41,7 +42,11 @@ def start(folder, batch):
     program = PROGRAM.format(here=str(HERE), folder=str(folder), batch=batch)
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     return subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        text=True,
     )
 
 

@@ -14,7 +14,8 @@ from ptagrpo.training import GRPOConfig, GRPOTrainer, PTAGRPOConfig, PTAGRPOTrai
 
 def flat(folder, funcs=(), callbacks=(), rows=QUESTIONS, policy=None, **options):
     options = {
-        "num_generations": 4, "max_completion_length": 8, "max_steps": 2, "logging_steps": 1, "learning_rate": 1e-2,
+        "num_generations": 4, "max_completion_length": 8, "max_steps": 2, "logging_steps": 1,
+        "learning_rate": 1e-2,
         "prompt_style": "raw", "answer_kind": "exact", "disable_tqdm": True, **options,
     }  # fmt: skip
     args = GRPOConfig(output_dir=str(folder), **options)
@@ -57,7 +58,9 @@ def test_micro_batches_do_not_change_the_step(tmp_path, loss_type):
     rows = []
     for limit in (10**6, 1):
         options = {"per_device_train_batch_size": 16, "max_tokens_per_micro_batch": limit, "beta": 0.01}
-        trainer = tree(tmp_path / str(limit), [training_toys.short], loss_type=loss_type, max_steps=1, **options)
+        trainer = tree(
+            tmp_path / str(limit), [training_toys.short], loss_type=loss_type, max_steps=1, **options
+        )
         trainer.train()
         rows.append(trainer.state.log_history[0])
     for name in ("grad_norm", "entropy", "reward"):
@@ -68,7 +71,8 @@ def test_micro_batches_do_not_change_the_step(tmp_path, loss_type):
 def test_a_rollout_feeds_several_steps(tmp_path):
     """Two minibatches, used twice: four steps on one rollout, the questions move on once."""
     trainer = flat(
-        tmp_path, [training_toys.short], per_device_train_batch_size=8, steps_per_generation=2, num_iterations=2,
+        tmp_path, [training_toys.short], per_device_train_batch_size=8, steps_per_generation=2,
+        num_iterations=2,
         max_steps=8, log_completions=True,
     )  # fmt: skip
     trainer.train()
@@ -85,8 +89,8 @@ def test_a_rollout_feeds_several_steps(tmp_path):
 def test_reward_functions_get_what_trl_gives_and_the_plans(tmp_path):
     seen = {}
 
-    def look(prompts, completions, completion_ids, a, answer, plans, plan_index, cot_index, group_id, trainer_state,
-             log_metric, log_extra, **kwargs):  # fmt: skip
+    def look(prompts, completions, completion_ids, a, answer, plans, plan_index, cot_index, group_id,
+             trainer_state, log_metric, log_extra, **kwargs):  # fmt: skip
         seen.update(locals())
         log_metric("custom", 2.5)
         log_extra("words", [len(completion.split()) for completion in completions])
@@ -100,7 +104,9 @@ def test_reward_functions_get_what_trl_gives_and_the_plans(tmp_path):
     assert seen["trainer_state"] is trainer.state
     row = trainer.state.log_history[0]
     assert row["custom"] == 2.5 and row["rewards/look/mean"] == pytest.approx(row["completions/mean_length"])
-    lines = [json.loads(x) for x in (tmp_path / "completions/completions_00001.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(x) for x in (tmp_path / "completions/completions_00001.jsonl").read_text().splitlines()
+    ]
     assert [x["words"] for x in lines] == [len(x["completion"].split()) for x in lines]
     assert {"prompt", "completion", "plan", "plan_reward", "reward", "rewards", "advantage"} <= set(lines[0])
     assert sum(x["advantage"] for x in lines[:4]) == pytest.approx(0.0, abs=1e-9)
@@ -112,9 +118,11 @@ def test_metrics_have_trls_names(tmp_path):
     trainer = tree(tmp_path, beta=0.1)
     trainer.train()
     wanted = {
-        "num_tokens", "reward", "reward_std", "frac_reward_zero_std", "rewards/outcome/mean", "rewards/plan/std",
+        "num_tokens", "reward", "reward_std", "frac_reward_zero_std", "rewards/outcome/mean",
+        "rewards/plan/std",
         "rewards/structure/mean", "rewards/length/mean", "completions/mean_length", "completions/min_length",
-        "completions/max_length", "completions/clipped_ratio", "entropy", "kl", "policy_loss", "clip_ratio/low_mean",
+        "completions/max_length", "completions/clipped_ratio", "entropy", "kl", "policy_loss",
+        "clip_ratio/low_mean",
         "clip_ratio/high_mean", "clip_ratio/region_mean", "sampling/sampling_logp_difference/mean",
         "sampling/importance_sampling_ratio/mean", "loss", "grad_norm", "learning_rate", "epoch",
         "plan/success_mean", "plan/success_spread", "plan/tie_frac", "plan/unclosed_frac", "plan/length_mean",
@@ -140,7 +148,8 @@ def test_dynamic_sampling_replaces_groups_that_teach_nothing(tmp_path):
 
     rows = [{"prompt": "what is 1 + 1 ?", "answer": None, "a": i % 2, "id": str(i)} for i in range(20)]
     trainer = flat(
-        tmp_path, [func], rows=rows, dynamic_sampling=True, max_resample_times=10, per_device_train_batch_size=16,
+        tmp_path, [func], rows=rows, dynamic_sampling=True, max_resample_times=10,
+        per_device_train_batch_size=16,
         max_steps=3, log_completions=True,
     )  # fmt: skip
     trainer.train()
@@ -167,7 +176,9 @@ def test_it_learns_what_it_is_rewarded_for(tmp_path, options):
 
     options = dict(options)
     make = tree if options.pop("tree", False) else flat
-    trainer = make(tmp_path, [plus], max_steps=30, per_device_train_batch_size=32, learning_rate=2e-2, **options)
+    trainer = make(
+        tmp_path, [plus], max_steps=30, per_device_train_batch_size=32, learning_rate=2e-2, **options
+    )
     trainer.train()
     values = [row["rewards/plus/mean"] for row in trainer.state.log_history if "rewards/plus/mean" in row]
     assert values[-1] > 2.0 * values[0] + 0.2
@@ -196,7 +207,8 @@ def test_callbacks_of_hugging_face_shape(tmp_path):
 
     flat(tmp_path, [training_toys.short], [Listener], max_steps=9).train()
     assert events == [
-        "begin", "step 1", "log 1", "step 2", "log 2", "checkpoint-2", "step 3", "log 3", "checkpoint-3", "end"
+        "begin", "step 1", "log 1", "step 2", "log 2", "checkpoint-2", "step 3",
+        "log 3", "checkpoint-3", "end",
     ]  # fmt: skip
 
 

@@ -20,7 +20,9 @@ PLAN_ROW = {"question": "1 + 1?", "plan": "add", "think": "1 + 1 = 2", "answer":
 
 def make(folder, rows=SFT_ROWS, policy=None, **options):
     options = {"max_steps": 1, "logging_steps": 1, "disable_tqdm": True, "learning_rate": 1e-2, **options}
-    return SFTTrainer(policy or training_toys.policy(), SFTConfig(output_dir=str(folder), **options), rows, rows)
+    return SFTTrainer(
+        policy or training_toys.policy(), SFTConfig(output_dir=str(folder), **options), rows, rows
+    )
 
 
 def by_hand(policy, rows):
@@ -78,7 +80,9 @@ def test_losses_fall_and_the_saved_model_is_the_trained_one(tmp_path):
     state = json.loads((tmp_path / "checkpoint-40" / "trainer_state.json").read_text())
     assert state["global_step"] == 40 and state["log_history"][-1]["step"] == 40
     timings = [json.loads(line) for line in (tmp_path / "timings.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in timings] == list(range(1, 41)) and all(row["step_time"] > 0 for row in timings)
+    assert [row["step"] for row in timings] == list(range(1, 41)) and all(
+        row["step_time"] > 0 for row in timings
+    )
     assert "time" not in (tmp_path / "metrics.jsonl").read_text()
 
 

@@ -115,9 +115,13 @@ def test_a_full_disk_costs_nothing(tmp_path, kind):
 
     weights = FillsUp()
     base = training_toys.policy()
-    trainer = training_toys.trainer(kind, tmp_path, base, [weights], save_steps=2, max_steps=8, logging_steps=8)
+    trainer = training_toys.trainer(
+        kind, tmp_path, base, [weights], save_steps=2, max_steps=8, logging_steps=8
+    )
     try:
-        with pytest.raises(CheckpointError, match="checkpoint-6: could not be written.*checkpoint-4 is intact"):
+        with pytest.raises(
+            CheckpointError, match="checkpoint-6: could not be written.*checkpoint-4 is intact"
+        ):
             trainer.train()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -184,7 +188,9 @@ def test_malformed_sft_rows(tmp_path, row, said):
 def test_a_row_that_max_length_leaves_nothing_of(tmp_path):
     row = {"prompt": "a " * 30, "completion": "b"}
     with pytest.raises(DataError, match=r"train_dataset\[1\]: no token to learn from.*max_length is 20"):
-        SFTTrainer(training_toys.policy(), SFTConfig(output_dir=str(tmp_path), max_length=20), [{"text": "a b"}, row])
+        SFTTrainer(
+            training_toys.policy(), SFTConfig(output_dir=str(tmp_path), max_length=20), [{"text": "a b"}, row]
+        )
 
 
 def test_nothing_to_learn_from(tmp_path):
@@ -194,7 +200,9 @@ def test_nothing_to_learn_from(tmp_path):
     with pytest.raises(ConfigError, match="train_dataset"):
         GRPOTrainer(training_toys.policy(), args=args)
     with pytest.raises(ConfigError, match="2 weights for 1 reward functions"):
-        GRPOTrainer(training_toys.policy(), training_toys.short, args.replace(reward_weights=[1, 2]), QUESTIONS)
+        GRPOTrainer(
+            training_toys.policy(), training_toys.short, args.replace(reward_weights=[1, 2]), QUESTIONS
+        )
     with pytest.raises(ConfigError, match="expected PTAGRPOConfig, got GRPOConfig"):
         PTAGRPOTrainer(training_toys.policy(), args=args, train_dataset=QUESTIONS)
     with pytest.raises(ConfigError, match="needs an eval_dataset"):

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from conftest import make_word_tokenizer
+
 from ptagrpo.policy import Policy
 from ptagrpo.training import (
     GRPOConfig,
@@ -20,13 +21,16 @@ STEPS = 40
 SFT_ROWS = [
     {
         "prompt": f"what is {a % 10} + {b} ?",
-        "completion": f"<plan> add </plan> <think> {a % 10} + {b} = {(a + b) % 10} </think> <answer> {(a + b) % 10} </answer>",
+        "completion": f"<plan> add </plan> <think> {a % 10} + {b} = {(a + b) % 10} </think> "
+        f"<answer> {(a + b) % 10} </answer>",
     }
     for a in range(11)
     for b in range(2)
 ]
 QUESTIONS = [
-    {"prompt": f"what is {a} + {b} ?", "answer": str((a + b) % 10), "a": a} for a in range(5) for b in range(4)
+    {"prompt": f"what is {a} + {b} ?", "answer": str((a + b) % 10), "a": a}
+    for a in range(5)
+    for b in range(4)
 ]
 
 
@@ -57,19 +61,26 @@ def short(completions, **kwargs):
 
 
 def trainer(kind: str, folder, base: Policy, callbacks=(), **options):
-    """A trainer of 40 steps. Every step has several micro-batches; the RL ones use each rollout for several steps."""
+    """A trainer of 40 steps. Every step has several micro-batches; the RL ones use each rollout for
+    several steps.
+    """
     common = {
-        "output_dir": str(folder), "max_steps": STEPS, "save_steps": 7, "save_total_limit": 2, "logging_steps": 3,
+        "output_dir": str(folder), "max_steps": STEPS, "save_steps": 7, "save_total_limit": 2,
+        "logging_steps": 3,
         "learning_rate": 5e-3, "lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"min_lr_rate": 0.1},
         "disable_tqdm": True,
     }  # fmt: skip
     if kind == "sft":
-        args = SFTConfig(**{**common, "per_device_train_batch_size": 3, "gradient_accumulation_steps": 2, **options})
+        args = SFTConfig(
+            **{**common, "per_device_train_batch_size": 3, "gradient_accumulation_steps": 2, **options}
+        )
         return SFTTrainer(base.clone(), args, SFT_ROWS, callbacks=callbacks)
     rl = {**common, "per_device_train_batch_size": 8, "max_completion_length": 8, "prompt_style": "raw",
           "answer_kind": "exact", "max_tokens_per_micro_batch": 8}  # fmt: skip
     if kind == "grpo":
-        args = GRPOConfig(**{**rl, "num_generations": 4, "num_iterations": 2, "steps_per_generation": 2, **options})
+        args = GRPOConfig(
+            **{**rl, "num_generations": 4, "num_iterations": 2, "steps_per_generation": 2, **options}
+        )
         return GRPOTrainer(base.clone(), [short], args, QUESTIONS, callbacks=callbacks)
     args = PTAGRPOConfig(
         **{**rl, "num_plans": 2, "cots_per_plan": 2, "steps_per_generation": 3, "beta": 0.05, **options}

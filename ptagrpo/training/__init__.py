@@ -1,7 +1,8 @@
 """Training: configurations, the SFT and RL trainers, and the store that never loses a run.
 
     SFTTrainer(model=policy, args=SFTConfig(...), train_dataset=rows).train()
-    PTAGRPOTrainer(model=policy, args=PTAGRPOConfig(...), train_dataset=questions).train(resume_from_checkpoint="auto")
+    PTAGRPOTrainer(model=policy, args=PTAGRPOConfig(...),
+    train_dataset=questions).train(resume_from_checkpoint="auto")
 
 Everything is loaded at first use: a configuration can be made and checked without the trainers.
 """
@@ -14,7 +15,8 @@ from typing import Any
 _EXPORTS = {
     "SFTConfig": "config", "GRPOConfig": "config", "PTAGRPOConfig": "config",
     "SFTTrainer": "sft", "GRPOTrainer": "rl", "PTAGRPOTrainer": "rl",
-    "TrainerCallback": "callbacks", "TrainerControl": "callbacks", "TrainerState": "callbacks", "TrainOutput": "loop",
+    "TrainerCallback": "callbacks", "TrainerControl": "callbacks", "TrainerState": "callbacks",
+    "TrainOutput": "loop",
 }  # fmt: skip
 
 __all__ = sorted(_EXPORTS)

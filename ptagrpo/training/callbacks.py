@@ -9,8 +9,8 @@ from typing import Any
 from tqdm.auto import tqdm
 
 EVENTS = (
-    "on_train_begin", "on_train_end", "on_step_begin", "on_substep_end", "on_step_end", "on_log", "on_evaluate",
-    "on_save",
+    "on_train_begin", "on_train_end", "on_step_begin", "on_substep_end", "on_step_end", "on_log",
+    "on_evaluate", "on_save",
 )  # fmt: skip
 
 
@@ -18,7 +18,8 @@ EVENTS = (
 class TrainerState:
     """Where a run is; the fields that trainer_state.json shares with the Hugging Face Trainer.
 
-    global_step: completed optimizer steps. epoch: passes over the data. log_history: the rows of metrics.jsonl.
+    global_step: completed optimizer steps. epoch: passes over the data. log_history: the rows of
+        metrics.jsonl.
     num_input_tokens_seen: tokens that went through forward and backward.
     """
 
@@ -34,7 +35,9 @@ class TrainerState:
 
 @dataclass
 class TrainerControl:
-    """What a callback may ask for by setting a field to True: an end of training, a checkpoint, an evaluation."""
+    """What a callback may ask for by setting a field to True: an end of training, a checkpoint, an
+    evaluation.
+    """
 
     should_training_stop: bool = False
     should_save: bool = False
@@ -45,9 +48,9 @@ class TrainerControl:
 class TrainerCallback:
     """Base with an empty method per event. Each is called as `on_event(args, state, control, **kwargs)`.
 
-    kwargs hold `model` (the Policy); `logs` for on_log; `metrics` for on_evaluate; `checkpoint` (Path) for on_save.
-    on_substep_end comes after each micro-batch but the last one of a step, on_step_end after the update.
-    Any object with methods of these names will do, a Hugging Face TrainerCallback among them.
+    kwargs hold `model` (the Policy); `logs` for on_log; `metrics` for on_evaluate; `checkpoint` (Path) for
+    on_save. on_substep_end comes after each micro-batch but the last one of a step, on_step_end after the
+    update. Any object with methods of these names will do, a Hugging Face TrainerCallback among them.
     """
 
     def on_train_begin(

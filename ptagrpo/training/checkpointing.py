@@ -1,10 +1,10 @@
 """What is in a training checkpoint, and how it gets there and back. Where it is: `run_store.py`.
 
-model files        a Hugging Face folder: the checkpoint loads as a model anywhere
+model files             a Hugging Face folder: the checkpoint loads as a model anywhere
 optimizer.safetensors   AdamW's moments, "m.<tensor>" and "v.<tensor>", float32
-rollout.safetensors, rollout.json   a rollout that is not used up yet (RL only)
-trainer_state.json   global_step, log_history, ... as the Hugging Face Trainer writes them; ours under "ptagrpo"
-training_args.json   all options
+rollout.safetensors     (and rollout.json) a rollout that is not used up yet, RL only
+trainer_state.json      global_step, log_history, ... as the Hugging Face Trainer has them; "ptagrpo": ours
+training_args.json      all options
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def write(
     args: Config,
     private: Mapping[str, Any],
 ) -> None:
-    """Write everything but the rollout into the existing `folder`. `private` goes under "ptagrpo" in the state."""
+    """Write everything but the rollout into the existing `folder`. `private` goes under "ptagrpo" in the
+    state.
+    """
     write_model_files(folder, policy.model, policy.config, policy.tokenizer, policy.generation_config or None)
     moments = optimizer.moments()
     tensors = {f"{kind}.{name}": pair[i] for i, kind in enumerate("mv") for name, pair in moments.items()}
@@ -82,7 +84,7 @@ def load(folder: Path, policy: Policy, optimizer: _core.AdamW, optimizer_step: i
     moments = optimizer.moments()
     tensors = read_tensors(folder / OPTIMIZER)
     for name, pair in moments.items():
-        for kind, target in zip("mv", pair):
+        for kind, target in zip("mv", pair, strict=True):
             found = tensors.get(f"{kind}.{name}")
             if found is None or found.shape != target.shape or found.dtype != np.float32:
                 got = "nothing" if found is None else f"{found.dtype} {found.shape}"
@@ -91,7 +93,7 @@ def load(folder: Path, policy: Policy, optimizer: _core.AdamW, optimizer_step: i
                 )
     policy.load_weights_from(folder)
     for name, pair in moments.items():
-        for kind, target in zip("mv", pair):
+        for kind, target in zip("mv", pair, strict=True):
             target[...] = tensors[f"{kind}.{name}"]
     optimizer.step_count = optimizer_step
 

@@ -1,8 +1,9 @@
 """The configurations of both stages: SFTConfig, GRPOConfig, PTAGRPOConfig.
 
-Names and meanings are those of TRL and of the Hugging Face Trainer where these have them; ours are added beside them.
-One process, one CPU: "per device" means the whole batch of a micro-step. What the other trainers have and these have
-not is refused by name (`not_yet.py`). Configurations are immutable: `config.replace(...)` makes a changed copy.
+Names and meanings are those of TRL and of the Hugging Face Trainer where these have them; ours are added
+beside them. One process, one CPU: "per device" means the whole batch of a micro-step. What the other trainers
+have and these have not is refused by name (`not_yet.py`). Configurations are immutable: `config.replace(...)`
+makes a changed copy.
 """
 
 from __future__ import annotations
@@ -160,10 +161,11 @@ class SFTConfig(TrainingConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GRPOConfig(TrainingConfig):
-    """Stage 2 on flat groups. `algorithm` sets the defaults of an algorithm (its file in `ptagrpo/algorithms`).
+    """Stage 2 on flat groups. `algorithm` sets the defaults of an algorithm (its file in
+    `ptagrpo/algorithms`).
 
-    An optimizer step takes per_device_train_batch_size x gradient_accumulation_steps responses, whole groups of
-    num_generations. A rollout samples steps_per_generation micro-steps at once, so that it feeds
+    An optimizer step takes per_device_train_batch_size x gradient_accumulation_steps responses, whole groups
+    of num_generations. A rollout samples steps_per_generation micro-steps at once, so that it feeds
     steps_per_generation / gradient_accumulation_steps optimizer steps, num_iterations times over.
     """
 
@@ -320,13 +322,16 @@ class GRPOConfig(TrainingConfig):
         )
         if self.generation_batch_size != batch * self.steps_per_generation:
             raise ConfigError(
-                f"{name}: generation_batch_size ({self.generation_batch_size}) must equal per_device_train_batch_size "
+                f"{name}: generation_batch_size ({self.generation_batch_size}) must equal "
+                "per_device_train_batch_size "
                 f"({batch}) x steps_per_generation ({self.steps_per_generation}); give only one of the two"
             )
         if batch * accumulate % self.num_generations:
             raise ConfigError(
-                f"{name}: per_device_train_batch_size ({batch}) x gradient_accumulation_steps ({accumulate}) must be "
-                f"a multiple of num_generations ({self.num_generations}): an optimizer step takes whole groups"
+                f"{name}: per_device_train_batch_size ({batch}) x gradient_accumulation_steps "
+                f"({accumulate}) must be "
+                f"a multiple of num_generations ({self.num_generations}): an optimizer step takes whole "
+                "groups"
             )
         if self.steps_per_generation % accumulate:
             raise ConfigError(
@@ -354,8 +359,8 @@ class GRPOConfig(TrainingConfig):
 class PTAGRPOConfig(GRPOConfig):
     """Stage 2 on plan trees, with the paper's settings (section A.10) as defaults.
 
-    The paper's global batch of 128 questions (`gradient_accumulation_steps=128`) is not the default: it is a matter
-    of the machine.
+    The paper's global batch of 128 questions (`gradient_accumulation_steps=128`) is not the default: it is a
+    matter of the machine.
     """
 
     algorithm: str = option(
@@ -380,7 +385,8 @@ class PTAGRPOConfig(GRPOConfig):
         product = self.num_plans * self.cots_per_plan
         if self.num_generations is not None and self.num_generations != product:
             raise ConfigError(
-                f"{type(self).__name__}: num_generations: got {self.num_generations}, but num_plans ({self.num_plans})"
+                f"{type(self).__name__}: num_generations: got {self.num_generations}, but num_plans "
+                f"({self.num_plans})"
                 f" x cots_per_plan ({self.cots_per_plan}) is {product}; leave num_generations out"
             )
         if product < 2:

@@ -1,4 +1,6 @@
-"""What a run is made of, in a form that a resumed run can compare: refuse what would silently change the result."""
+"""What a run is made of, in a form that a resumed run can compare: refuse what would silently change the
+result.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from ..policy import Policy
 
 
 def rows_fingerprint(rows: Iterable[Any]) -> str:
-    """Hex SHA-256 of data rows (mappings or dataclasses) in order; values that JSON does not know by their repr."""
+    """Hex SHA-256 of data rows (mappings or dataclasses) in order; values that JSON does not know by
+    their repr.
+    """
     digest = hashlib.sha256()
     for row in rows:
         value = asdict(row) if is_dataclass(row) else dict(row)
@@ -75,7 +79,8 @@ def check_resume(
         )
     if saved.get("environment") != current.get("environment"):
         warnings.warn(
-            f"{where}: was written with {saved.get('environment')}, this is {current.get('environment')}: the run goes "
+            f"{where}: was written with {saved.get('environment')}, this is {current.get('environment')}: "
+            "the run goes "
             "on, but not bit for bit as it would have there",
             RuntimeWarning,
             stacklevel=2,

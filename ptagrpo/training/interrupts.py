@@ -1,4 +1,6 @@
-"""SIGINT and SIGTERM while training: at once where that is safe, after the critical section where it is not."""
+"""SIGINT and SIGTERM while training: at once where that is safe, after the critical section where it is
+not.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,12 @@ class Terminated(SystemExit):
 
 
 class SignalGuard:
-    """Inside the context, SIGINT raises KeyboardInterrupt and SIGTERM raises `Terminated`, but not in a `shield()`.
+    """Inside the context, SIGINT raises KeyboardInterrupt and SIGTERM raises `Terminated`, but not in a
+    `shield()`.
 
-    A signal that comes during `shield()` is raised at its end. Code that swallows the exception (a reward function
-    with a bare `except`) is caught up with by `check()`. In a thread other than the main one, where Python delivers
-    no signals, the guard does nothing.
+    A signal that comes during `shield()` is raised at its end. Code that swallows the exception (a reward
+    function with a bare `except`) is caught up with by `check()`. In a thread other than the main one, where
+    Python delivers no signals, the guard does nothing.
     """
 
     def __init__(self) -> None:

@@ -1,10 +1,10 @@
-"""The loop that both stages share: steps, schedule, metrics, checkpoints, resume, signals. What a step computes is
-the business of `sft.py` and `rl.py`.
+"""The loop that both stages share: steps, schedule, metrics, checkpoints, resume, signals. What a step
+computes is the business of `sft.py` and `rl.py`.
 
-A step is: gradients (may fail or be interrupted at any point, changes nothing but the gradient buffers), then a
-commit in which no signal interferes (AdamW, step counter, data position, metrics row), then callbacks, evaluation and
-checkpoint. So at any instant the state in memory is that of the last completed step, and it is what an interrupt
-saves.
+A step is: gradients (may fail or be interrupted at any point, changes nothing but the gradient buffers),
+then a commit in which no signal interferes (AdamW, step counter, data position, metrics row), then
+callbacks, evaluation and checkpoint. So at any instant the state in memory is that of the last completed
+step, and it is what an interrupt saves.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from .run_store import RunStore, verify
 
 
 class TrainOutput(NamedTuple):
-    """What `train` returns: completed steps, mean loss over the steps of this call, and the last metrics row."""
+    """What `train` returns: completed steps, mean loss over the steps of this call, and the last metrics
+    row.
+    """
 
     global_step: int
     training_loss: float
@@ -68,7 +70,8 @@ class Trainer:
         self.args = self.config_class() if args is None else args
         if not isinstance(self.args, self.config_class):
             raise ConfigError(
-                f"{type(self).__name__}: args: expected {self.config_class.__name__}, got {type(self.args).__name__}"
+                f"{type(self).__name__}: args: expected {self.config_class.__name__}, got "
+                f"{type(self.args).__name__}"
             )
         self.policy = model if isinstance(model, Policy) else Policy.from_pretrained(model)
         self.optimizer = self._new_optimizer()
@@ -129,16 +132,18 @@ class Trainer:
         """Train to the end, from the start or from a checkpoint.
 
         Args:
-            resume_from_checkpoint: "auto" goes on from the newest checkpoint of output_dir whose checksums hold, or
-                starts anew where there is none; True does too but refuses to start anew; a path names a checkpoint;
-                None or False starts anew.
+            resume_from_checkpoint: "auto" goes on from the newest checkpoint of output_dir whose checksums
+                hold, or starts anew where there is none; True does too but refuses to start anew; a path
+                names a checkpoint; None or False starts anew.
 
         Raises:
             ConfigError: starting anew in an output_dir with checkpoints, without overwrite_output_dir.
             ResumeError: data, tokenizer, seed or settings are not those of the checkpoint.
-            CheckpointError: no usable checkpoint, or one could not be written (training stops; weights are kept).
+            CheckpointError: no usable checkpoint, or one could not be written (training stops; weights are
+                kept).
             FloatingPointError: a gradient is not finite (weights are those of the step before).
-            KeyboardInterrupt, SystemExit: on SIGINT and SIGTERM, after the last completed step has been saved.
+            KeyboardInterrupt, SystemExit: on SIGINT and SIGTERM, after the last completed step has been
+                saved.
         """
         self.control = TrainerControl()
         with RunStore(self.args.output_dir) as store, self._resources(), self._guard:
@@ -175,7 +180,8 @@ class Trainer:
                 if not self.args.overwrite_output_dir:
                     raise ConfigError(
                         f"output_dir {self.args.output_dir!r} holds checkpoints of an earlier run: pass "
-                        'resume_from_checkpoint="auto" to go on with it, overwrite_output_dir=True to delete them, or '
+                        'resume_from_checkpoint="auto" to go on with it, overwrite_output_dir=True to delete '
+                        "them, or "
                         "another output_dir"
                     )
                 store.clear()
@@ -240,7 +246,8 @@ class Trainer:
                 norm = self.optimizer.step(rate, args.weight_decay, args.max_grad_norm)
             except FloatingPointError as error:
                 raise FloatingPointError(
-                    f"step {step + 1}: {error}. The weights are those after step {step}; try a lower learning_rate "
+                    f"step {step + 1}: {error}. The weights are those after step {step}; try a lower "
+                    "learning_rate "
                     "or a smaller max_grad_norm, and look at the rewards and the data of this step"
                 ) from error
             self._advance()
@@ -281,7 +288,9 @@ class Trainer:
             self._save(store)
 
     def _evaluate_if_due(self) -> None:
-        """Evaluate after the completed step if it is time; also when a run was stopped between step and evaluation."""
+        """Evaluate after the completed step if it is time; also when a run was stopped between step and
+        evaluation.
+        """
         args, control, step = self.args, self.control, self.state.global_step
         periodic = (
             args.eval_strategy == "steps" and step and self._is_due(args.eval_steps or args.logging_steps)

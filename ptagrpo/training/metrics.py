@@ -1,7 +1,8 @@
 """What a run writes about itself: metrics.jsonl (deterministic values only) and timings.jsonl (wall times).
 
-A row of metrics averages the steps since the previous row. Rows are kept in the checkpoint too (`log_history`), and
-metrics.jsonl is rebuilt from there on resume, so that rows of steps that are done again do not stand there twice.
+A row of metrics averages the steps since the previous row. Rows are kept in the checkpoint too
+(`log_history`), and metrics.jsonl is rebuilt from there on resume, so that rows of steps that are done again
+do not stand there twice.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Options that TRL and the Hugging Face Trainer have and this package has not: refused by name, never ignored.
+"""Options that TRL and the Hugging Face Trainer have and this package has not: refused by name, never
+ignored.
 
-A value that asks for what is done anyway (`bf16=False`, `report_to="none"`) is accepted, so that scripts carry over.
+A value that asks for what is done anyway (`bf16=False`, `report_to="none"`) is accepted, so that scripts
+carry over.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How a configuration class describes, checks and reads its options. Knows nothing of any single option.
 
-An option is a dataclass field made by `option(...)`. Its description, range and whether it takes part in the run's
-trajectory (may not change on resume) are in the field's metadata; `docs/` and the command line read them from there.
+An option is a dataclass field made by `option(...)`. Its description, range and whether it takes part in the
+run's trajectory (may not change on resume) are in the field's metadata; `docs/` and the command line read
+them from there.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def option(
     """A dataclass field with its description and range.
 
     Args:
-        trajectory: True if a change of this option would change weights or metrics of a run, so that resuming with
-            another value is refused.
+        trajectory: True if a change of this option would change weights or metrics of a run, so that
+            resuming with another value is refused.
     """
     metadata = {
         "doc": doc,
@@ -73,7 +74,9 @@ class ConfigMeta(type):
 
 
 class Config(metaclass=ConfigMeta):
-    """Base of the configuration classes: unknown options are errors, values are converted and range-checked."""
+    """Base of the configuration classes: unknown options are errors, values are converted and
+    range-checked.
+    """
 
     _not_yet: typing.ClassVar[Mapping[str, NotYet]] = types.MappingProxyType({})
 
@@ -120,7 +123,8 @@ class Config(metaclass=ConfigMeta):
         """Build from a YAML file; `overrides` win.
 
         Raises:
-            ConfigError: the file is missing, is not YAML or not a mapping, or an option is wrong; names the file.
+            ConfigError: the file is missing, is not YAML or not a mapping, or an option is wrong; names the
+                file.
         """
         try:
             settings = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}

@@ -1,8 +1,8 @@
 """Stage 2: one loop for GRPO, Dr. GRPO, DAPO (flat groups) and PTA-GRPO (plan trees).
 
-A step takes the next minibatch of the rollout in use, or samples a new rollout first: forward, clipped policy loss
-with the k3 KL (Eq. 9), backward, AdamW. What differs between the algorithms is in the configuration and in their
-files; what differs between flat groups and trees is in the records.
+A step takes the next minibatch of the rollout in use, or samples a new rollout first: forward, clipped
+policy loss with the k3 KL (Eq. 9), backward, AdamW. What differs between the algorithms is in the
+configuration and in their files; what differs between flat groups and trees is in the records.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class GRPOTrainer(Trainer):
 
     Args:
         model: a Policy (trained in place), or a path or hub id.
-        reward_funcs: functions with TRL's signature, or names (see `rewards.load`), added to the built-in rewards.
-            With functions and no `args.outcome_reward`, the right answer itself gives no reward, as in TRL; without
-            functions it gives 1.
+        reward_funcs: functions with TRL's signature, or names (see `rewards.load`), added to the built-in
+            rewards. With functions and no `args.outcome_reward`, the right answer itself gives no reward, as
+            in TRL; without functions it gives 1.
         args: GRPOConfig.
-        train_dataset: rows with a prompt and, for the outcome reward, an answer: a list of mappings or `Question`s, a
-            datasets.Dataset, or a path that `data.load_questions` reads.
+        train_dataset: rows with a prompt and, for the outcome reward, an answer: a list of mappings or
+            `Question`s, a datasets.Dataset, or a path that `data.load_questions` reads.
         eval_dataset: rows of the same kind, for `evaluate()`.
         callbacks: see `callbacks.TrainerCallback`.
 
@@ -125,7 +125,8 @@ class GRPOTrainer(Trainer):
         weights = self.args.reward_weights
         if weights is not None and len(weights) != len(self._reward_funcs):
             raise ConfigError(
-                f"{type(self).__name__}: reward_weights: got {len(weights)} weights for {len(self._reward_funcs)} "
+                f"{type(self).__name__}: reward_weights: got {len(weights)} weights for "
+                f"{len(self._reward_funcs)} "
                 "reward functions"
             )
         if not self._reward_funcs and all(question.answer is None for question in self._questions):
@@ -215,14 +216,16 @@ class GRPOTrainer(Trainer):
                 batch.old = logprobs.copy()
         high = args.epsilon if args.epsilon_high is None else args.epsilon_high
         loss, dlogprobs, sums = _core.policy_loss(
-            logprobs, batch.old, batch.ref, batch.w_pos, batch.w_neg, batch.w_kl, args.epsilon, high, args.beta,
-            delta=args.delta,
+            logprobs, batch.old, batch.ref, batch.w_pos, batch.w_neg, batch.w_kl,
+            args.epsilon, high, args.beta, delta=args.delta,
         )  # fmt: skip
         model.backward(dlogprobs)
         stats.add(loss, sums, entropies)
 
     def _new_rollout(self) -> Rollout:
-        """Sample a rollout and make its micro-batches, with old and reference log-probabilities where needed."""
+        """Sample a rollout and make its micro-batches, with old and reference log-probabilities where
+        needed.
+        """
         args = self.args
         rollout = self._sampler.rollout(self._position, self._draws)
         self._pack(rollout)
@@ -247,7 +250,9 @@ class GRPOTrainer(Trainer):
         return values
 
     def _pack(self, rollout: Rollout) -> None:
-        """Cut the groups into minibatches and these into micro-batches; the same cut whenever it is done again."""
+        """Cut the groups into minibatches and these into micro-batches; the same cut whenever it is done
+        again.
+        """
         args = self.args
         rollout.batches = []
         for number in range(args.minibatches):
@@ -297,8 +302,9 @@ class GRPOTrainer(Trainer):
 
 
 class PTAGRPOTrainer(GRPOTrainer):
-    """Reinforcement learning on plan trees: m plans a question, z chains a plan, and a reward for plans under which
-    reasoning ends right. Arguments as `GRPOTrainer`; `reward_funcs` are added to the paper's rewards."""
+    """Reinforcement learning on plan trees: m plans a question, z chains a plan, and a reward for plans
+    under which reasoning ends right. Arguments as `GRPOTrainer`; `reward_funcs` are added to the paper's
+    rewards."""
 
     config_class = PTAGRPOConfig
     args: PTAGRPOConfig

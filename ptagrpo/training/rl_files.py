@@ -53,7 +53,8 @@ def write_rollout(folder: Path, rollout: Rollout, questions: Sequence[Question])
 
 
 def read_rollout(folder: Path, questions: Sequence[Question]) -> tuple[Rollout, dict[str, np.ndarray]] | None:
-    """The rollout of a checkpoint without its micro-batches, and the tensors "old.i.j", "ref.i.j" that belong in them.
+    """The rollout of a checkpoint without its micro-batches, and the tensors "old.i.j", "ref.i.j" that
+    belong in them.
 
     Returns:
         None if the checkpoint holds none: the next step begins a new one.
@@ -90,7 +91,9 @@ def read_rollout(folder: Path, questions: Sequence[Question]) -> tuple[Rollout, 
 
 
 def write_completions(root: Path, step: int, groups: Sequence[Group], extra: Mapping[str, list[Any]]) -> None:
-    """completions/completions_{step}.jsonl: one row per response. `extra`: columns that reward functions logged."""
+    """completions/completions_{step}.jsonl: one row per response. `extra`: columns that reward functions
+    logged.
+    """
     rows: list[dict[str, Any]] = []
     for group in groups:
         for response in group.responses:
@@ -121,7 +124,9 @@ def write_completions(root: Path, step: int, groups: Sequence[Group], extra: Map
 
 
 def write_trees(root: Path, step: int, groups: Sequence[Group]) -> None:
-    """trees/trees_{step}.jsonl: one row per question, plans with their score and their chains, each text once."""
+    """trees/trees_{step}.jsonl: one row per question, plans with their score and their chains, each text
+    once.
+    """
     rows = []
     for group in groups:
         plans = []

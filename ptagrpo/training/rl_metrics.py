@@ -1,4 +1,6 @@
-"""Numbers of a rollout and of an update, under TRL's names; ours under plan/. Nothing here feeds back into training."""
+"""Numbers of a rollout and of an update, under TRL's names; ours under plan/. Nothing here feeds back
+into training.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def of_groups(
     if ratios.size:
         names = ("min", "mean", "max")
         values = (ratios.min(), ratios.mean(), ratios.max())
-        metrics |= {f"sampling/importance_sampling_ratio/{n}": float(v) for n, v in zip(names, values)}
+        metrics |= {
+            f"sampling/importance_sampling_ratio/{n}": float(v) for n, v in zip(names, values, strict=True)
+        }
     return metrics
 
 
@@ -64,9 +68,11 @@ def _lengths(lengths: Sequence[int], name: str) -> dict[str, float]:
 
 
 def _plans(groups: Sequence[Group]) -> dict[str, float]:
-    """Basics of the plans: how many are closed, how often reasoning under them ends right, and how that differs.
+    """Basics of the plans: how many are closed, how often reasoning under them ends right, and how that
+    differs.
 
-    success_mean: mean plan score. success_spread: mean over questions of the best score minus the worst. tie_frac:
+    success_mean: mean plan score. success_spread: mean over questions of the best score minus the worst.
+        tie_frac:
     share of questions all of whose plans score alike. reward_entropy: of the plan reward's softmax, nats.
     """
     responses = [response for group in groups for response in group.responses]
@@ -112,7 +118,9 @@ class UpdateStats:
         self.kl_weight += stats["kl_weight"]
 
     def compare(self, recomputed: np.ndarray, sampled: np.ndarray) -> None:
-        """Add |recomputed - sampled| log-probabilities of targets whose weights have not changed since sampling."""
+        """Add |recomputed - sampled| log-probabilities of targets whose weights have not changed since
+        sampling.
+        """
         gaps = np.abs(recomputed.astype(np.float64) - sampled)
         if gaps.size:
             self.difference += float(gaps.sum())

@@ -1,7 +1,7 @@
 """One rollout: sample, score, replace groups that teach nothing, assign advantages. Changes no weight.
 
-What it takes from the data stream and from the draws is in the `Rollout`; nothing is remembered elsewhere, so a
-rollout that is interrupted or fails is simply done again.
+What it takes from the data stream and from the draws is in the `Rollout`; nothing is remembered elsewhere,
+so a rollout that is interrupted or fails is simply done again.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Rollout:
     """Sampled and scored groups, and how far their use has come.
 
     position, draws: data position and number of sampling calls after this rollout.
-    used: optimizer steps taken on it. metrics: to be logged with its first step. batches: micro-batches of each
-    minibatch, filled in by the trainer.
+    used: optimizer steps taken on it. metrics: to be logged with its first step. batches: micro-batches of
+    each minibatch, filled in by the trainer.
     """
 
     groups: list[Group]
@@ -92,16 +92,20 @@ class Sampler:
             groups = sample_flat(
                 self._policy, prompts, args.num_generations, self._params, seed=args.seed, step=draw
             )
-        for group, row in zip(groups, rows):
+        for group, row in zip(groups, rows, strict=True):
             group.question = self._questions[row]
         return groups
 
     def metrics(self, groups: Sequence[Group], scored: Sequence[RewardStats]) -> dict[str, float]:
-        """Metrics of groups that are only looked at, not trained on (their advantages are filled in all the same)."""
+        """Metrics of groups that are only looked at, not trained on (their advantages are filled in all
+        the same).
+        """
         return rl_metrics.of_groups(groups, algorithms.assign_advantages(groups, self._args), scored)
 
     def rollout(self, position: int, draws: int) -> Rollout:
-        """The next rollout. With dynamic sampling, groups that teach nothing are replaced by other questions."""
+        """The next rollout. With dynamic sampling, groups that teach nothing are replaced by other
+        questions.
+        """
         args = self._args
         wanted = args.generation_batch_size // args.num_generations
         keep = self._spec.keep_group or _rewards_differ

@@ -1,13 +1,13 @@
-"""The folders of a run's checkpoints: each is there in full, verified by checksums, or it is not there at all.
+"""The folders of a run's checkpoints: each is there in full, verified by checksums, or not there at all.
 
     output_dir/
       checkpoint-{step}/         complete: all files, fsynced, then manifest.json, then renamed to this name
-      .tmp-checkpoint-{step}     being written; left over by a killed run, removed (or, if complete, renamed) by the next
-      .trash-checkpoint-{step}   renamed before being deleted, so that half a deletion is never taken for a checkpoint
+      .tmp-checkpoint-{step}     being written; what a killed run left is removed or, if complete, renamed
+      .trash-checkpoint-{step}   renamed before being deleted: half a deletion is never taken for a checkpoint
       .lock                      held (flock) while a trainer works here
 
-Knows nothing of what is in a checkpoint. Every state the folder can be in after a kill at any instant is a state
-that `RunStore` opens without help.
+Knows nothing of what is in a checkpoint. Every state the folder can be in after a kill at any instant is a
+state that `RunStore` opens without help.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class RunStore:
         return None
 
     def save(self, step: int, write: Callable[[Path], None]) -> Path:
-        """Create the checkpoint of `step` from the files that `write(folder)` writes. Durable when it returns.
+        """Create the checkpoint of `step` from the files that `write(folder)` writes. Durable when it
+        returns.
 
         A folder of the same name (left by an earlier attempt) is replaced.
 
@@ -163,7 +164,8 @@ class RunStore:
             os.close(lock)
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 raise ConfigError(
-                    f"output_dir {str(self.root)!r}: another process is training into this folder; wait for it to end "
+                    f"output_dir {str(self.root)!r}: another process is training into this folder; wait "
+                    "for it to end "
                     "or choose another output_dir"
                 ) from error
             return  # a file system without locks
@@ -183,7 +185,8 @@ def verify(path: str | os.PathLike) -> dict:
     """Check every file of a checkpoint against its manifest and return the manifest.
 
     Raises:
-        CheckpointError: no such folder, no or broken manifest, or a file that is missing or differs; names it.
+        CheckpointError: no such folder, no or broken manifest, or a file that is missing or differs; names
+            it.
     """
     path = Path(path)
     if not path.is_dir():

@@ -24,10 +24,12 @@ def warmup_length(args: ScheduleOptions, total_steps: int) -> int:
 
 
 def learning_rate(args: ScheduleOptions, step: int, total_steps: int) -> float:
-    """The learning rate of optimizer step `step` (0-based) of `total_steps`, as the Hugging Face schedules have it.
+    """The learning rate of optimizer step `step` (0-based) of `total_steps`, as the Hugging Face schedules
+    have it.
 
-    "constant" has no warm-up; the others rise linearly from 0 over the warm-up. "linear" then falls to its floor,
-    "cosine" along half a cosine wave (`num_cycles`, default 0.5); the floor is 0 or `min_lr_rate` x peak or `min_lr`.
+    "constant" has no warm-up; the others rise linearly from 0 over the warm-up. "linear" then falls to its
+    floor, "cosine" along half a cosine wave (`num_cycles`, default 0.5); the floor is 0 or `min_lr_rate` x
+    peak or `min_lr`.
 
     >>> from ptagrpo.training.config import SFTConfig
     >>> args = SFTConfig(learning_rate=1.0, lr_scheduler_type="linear", warmup_steps=2)

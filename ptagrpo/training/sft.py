@@ -1,6 +1,7 @@
 """Stage 1, the cold start: log-likelihood of plan, reasoning and answer, the prompt masked (Eq. 1).
 
-Rows become token sequences once, at construction. A step packs its rows into forests of root segments: no padding.
+Rows become token sequences once, at construction. A step packs its rows into forests of root segments: no
+    padding.
 """
 
 from __future__ import annotations

@@ -27,11 +27,12 @@ def encode_rows(
 ) -> list[SFTRecord]:
     """Tokenise SFT rows; see `SFTTrainer` for the kinds of row.
 
-    Prompt and completion are encoded apart, as in sampling, where a response continues the prompt's tokens. The
-    completion ends with the tokenizer's end of sequence.
+    Prompt and completion are encoded apart, as in sampling, where a response continues the prompt's tokens.
+    The completion ends with the tokenizer's end of sequence.
 
     Args:
-        prompt_style: how the question of a plan row becomes a prompt; prompts of other rows are taken as they are.
+        prompt_style: how the question of a plan row becomes a prompt; prompts of other rows are taken as
+            they are.
         max_length: longer sequences are cut at the end, with a warning that counts them; None: no limit.
         completion_only_loss: False counts the prompt's tokens in the loss too.
         name: what errors call the rows.
@@ -62,13 +63,15 @@ def encode_rows(
             record = SFTRecord(record.token_ids[:max_length], record.loss_mask[:max_length])
         if record.num_targets == 0:
             raise DataError(
-                f"{name}[{index}]: no token to learn from: the prompt has {len(prompt_ids)} tokens, the completion "
+                f"{name}[{index}]: no token to learn from: the prompt has {len(prompt_ids)} tokens, the "
+                "completion "
                 f"{len(completion_ids)}, and max_length is {max_length}; raise max_length or drop the row"
             )
         records.append(record)
     if cut:
         warnings.warn(
-            f"{name}: {cut} of {len(records)} rows are longer than max_length ({max_length}) and were cut at the end, "
+            f"{name}: {cut} of {len(records)} rows are longer than max_length ({max_length}) and were cut "
+            "at the end, "
             "so that they never reach their answer",
             RuntimeWarning,
             stacklevel=2,
