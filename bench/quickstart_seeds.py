@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def run_seed(seed: int) -> dict[str, Any]:
 
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="quickstart-seed-") as folder:
-        summary = run_quickstart(Path(folder) / "run", seed=seed).as_dict()
+        summary = run_quickstart(Path(folder) / "run", seed=seed, progress=sys.stderr.isatty()).as_dict()
     info = ptagrpo.build_info()
     summary["machine"] = {
         "cores": os.cpu_count(),
@@ -103,9 +104,9 @@ def table(runs: list[dict[str, Any]]) -> str:
     lines += [
         "",
         f"Accuracy in % over {count} held-out questions, one response each at temperature 1, with 95 % "
-        "intervals; differences in points, paired by question. Reinforcement learning beats the cold "
-        f"start by a margin outside the interval in {clear} of {len(runs)} seeds with PTA-GRPO and in {clear_flat} of "
-        f"{len(runs)} with GRPO. PTA-GRPO against GRPO: ahead in {wins}, behind in {losses}, within the "
+        "intervals; differences in points, paired by question. Reinforcement learning beats the cold start "
+        f"by a margin outside the interval in {clear} of {len(runs)} seeds with PTA-GRPO and in {clear_flat} "
+        f"of {len(runs)} with GRPO. PTA-GRPO against GRPO: ahead in {wins}, behind in {losses}, within the "
         f"interval in {len(runs) - wins - losses}; mean difference {100 * mean:+.1f} points. Measured on "
         f"{runs[0]['machine']['cores']} cores ({runs[0]['machine']['simd']}); load average of the machine, "
         f"our own two threads included, {min(loads):.1f} to {max(loads):.1f}.",

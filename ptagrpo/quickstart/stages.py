@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..algorithms import AdvantageSettings, assign_advantages
 from ..answers import Judge
 from ..data import chains
+from ..evaluation import evaluate
 from ..parsing import PLAN_CLOSE, PLAN_OPEN, parse_response
 from ..policy import Policy
 from ..records import Group, Question
@@ -112,25 +114,34 @@ def reinforce(
 
 def answer_held_out(policy: Policy, questions: Sequence[Question], name: str, seed: int) -> HeldOut:
     """One response to each question at temperature 1, judged by exact answer and exact plan."""
-    found = policy.generate(
-        [q.prompt for q in questions], max_new_tokens=MAX_COMPLETION, temperature=1.0, seed=seed
+    result = evaluate(
+        policy,
+        list(questions),
+        k=1,
+        temperature=1.0,
+        top_p=1.0,
+        max_new_tokens=MAX_COMPLETION,
+        prompt_style="raw",
+        kind="exact",
+        seed=seed,
+        progress=False,
     )
-    texts = [completions[0].text for completions in found]
-    with Judge() as judge:
-        verdicts = judge.judge(
-            [(t, str(q.answer)) for t, q in zip(texts, questions, strict=True)], kind="exact"
-        )
-    samples = [
-        Sample(
-            question=question.id,
-            length=int(question.columns["length"]),
-            correct=verdict.status == "correct",
-            plan_right=chains.check_plan(str(question.columns["gold_plan"]), parse_response(text).plan).right,
-            tokens=len(completions[0].token_ids),
-        )
-        for question, completions, text, verdict in zip(questions, found, texts, verdicts, strict=True)
-    ]
-    return HeldOut(name, samples)
+    columns = {question.id: question.columns for question in questions}
+    return HeldOut(
+        name,
+        [
+            Sample(
+                question=row["id"],
+                length=int(columns[row["id"]]["length"]),
+                correct=row["status"] == "correct",
+                plan_right=chains.check_plan(
+                    str(columns[row["id"]]["gold_plan"]), parse_response(row["response"]).plan
+                ).right,
+                tokens=row["tokens"],
+            )
+            for row in result.rows
+        ],
+    )
 
 
 def reasoning_under_right_plan(policy: Policy, questions: Sequence[Question], seed: int) -> Share:
@@ -151,8 +162,6 @@ def show_trees(
     policy: Policy, settings: QuickstartSettings, questions: Sequence[Question], seed: int
 ) -> list[Group]:
     """Sample and score a plan tree for each question, as PTA-GRPO does in training; changes nothing."""
-    from ..algorithms import AdvantageSettings, assign_advantages
-
     params = SamplingParams(max_completion_length=MAX_COMPLETION, max_plan_length=MAX_PLAN)
     groups = sample_trees(
         policy, questions, settings.num_plans, settings.cots_per_plan, params, seed=seed, step=0

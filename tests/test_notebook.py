@@ -1,0 +1,42 @@
+"""The notebooks run from the first cell to the last, much shortened, and are kept without outputs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOK = ROOT / "notebooks" / "quickstart.ipynb"
+
+nbformat = pytest.importorskip("nbformat", reason="running notebooks needs nbformat")
+nbclient = pytest.importorskip("nbclient", reason="running notebooks needs nbclient")
+pytest.importorskip("ipykernel", reason="running notebooks needs ipykernel")
+
+
+def test_outputs_are_stripped():
+    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None
+
+
+def test_the_quickstart_notebook_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("PTAGRPO_NOTEBOOK_QUICK", "1")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    )
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(tmp_path))
+    text = "".join(
+        output.get("text", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.get("name") == "stdout"
+    )
+    assert "164288 parameters; 32 words" in text
+    assert "PTA-GRPO minus Cold start on the same 24 questions" in text
+    assert "right answer:" in text
+    run = next(tmp_path.glob("ptagrpo-notebook-*"))
+    assert (run / "model" / "model.safetensors").exists() and (run / "trees.html").exists()
