@@ -65,7 +65,10 @@ def test_official_prompt_is_the_step_by_step_instruction():
     benchmark = Benchmark("b", [])
     question = types.SimpleNamespace(prompt="What is 1 + 1?")
     assert benchmark.official_prompt(question) == [
-        {"role": "system", "content": "Please reason step by step, and put your final answer within \\boxed{}."},
+        {
+            "role": "system",
+            "content": "Please reason step by step, and put your final answer within \\boxed{}.",
+        },
         {"role": "user", "content": "What is 1 + 1?"},
     ]
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1?"}]

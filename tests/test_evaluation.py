@@ -57,7 +57,9 @@ def run(folder=None, policy=None, count=6, **settings):
 
 def test_rows_and_figures_are_those_of_the_samples(tmp_path):
     result = run(tmp_path)
-    assert [(row["id"], row["sample"]) for row in result.rows] == [(f"q{n}", s) for n in range(6) for s in range(5)]
+    assert [(row["id"], row["sample"]) for row in result.rows] == [
+        (f"q{n}", s) for n in range(6) for s in range(5)
+    ]
     right = {f"q{n}": 0 for n in range(6)}
     for row in result.rows:
         key = rng.key(0, "eval", row["id"], row["sample"])
@@ -160,7 +162,9 @@ def test_foreign_or_disordered_rows_are_refused(tmp_path):
     path = tmp_path / "samples.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([lines[1], lines[0], *lines[2:]]))
-    with pytest.raises(ResumeError, match="samples.jsonl:1: found question 'q0', sample 1, expected question 'q0', sample 0"):
+    with pytest.raises(
+        ResumeError, match="samples.jsonl:1: found question 'q0', sample 1, expected question 'q0', sample 0"
+    ):
         run(tmp_path)
     path.write_text("".join([*lines, lines[0]]))
     with pytest.raises(ResumeError, match="samples.jsonl:31: .*expected no further row"):
@@ -202,7 +206,16 @@ def test_a_judge_that_is_given_stays_open_and_kind_exact_needs_none():
 
 def test_sampling_settings_reach_generate():
     policy = FakePolicy()
-    run(policy=policy, temperature=0.0, top_p=0.5, top_k=3, min_p=0.1, max_new_tokens=17, stop=["</answer>"], limit=2)
+    run(
+        policy=policy,
+        temperature=0.0,
+        top_p=0.5,
+        top_k=3,
+        min_p=0.1,
+        max_new_tokens=17,
+        stop=["</answer>"],
+        limit=2,
+    )
     call = policy.calls[0]
     assert (call["temperature"], call["top_p"], call["top_k"], call["min_p"]) == (0.0, 0.5, 3, 0.1)
     assert call["max_new_tokens"] == 17 and call["stop"] == ["</answer>"] and policy.samples == 10
@@ -216,7 +229,11 @@ def test_prompts_of_each_style(byte_tokenizer):
     official = make_prompt(question, plain, "official")
     assert official.startswith("1+1\nPlease reason step by step") and "<plan>" not in official
     rendered = make_prompt(question, chat, "official")
-    assert rendered.index("<|system|>Please reason") < rendered.index("<|user|>1+1") < rendered.index("<|assistant|>")
+    assert (
+        rendered.index("<|system|>Please reason")
+        < rendered.index("<|user|>1+1")
+        < rendered.index("<|assistant|>")
+    )
 
 
 def test_several_benchmarks_share_one_judge_and_get_a_folder_each(tmp_path):
@@ -254,7 +271,14 @@ def test_all_four_benchmarks_with_a_fake_policy(shared_data, tmp_path):
 
 def test_a_real_policy_resumes_to_the_same_bytes(tmp_path, tiny_policy):
     policy = tiny_policy()
-    settings = {"k": 3, "max_new_tokens": 8, "progress": False, "batch_size": 4, "temperature": 1.0, "top_p": 1.0}
+    settings = {
+        "k": 3,
+        "max_new_tokens": 8,
+        "progress": False,
+        "batch_size": 4,
+        "temperature": 1.0,
+        "top_p": 1.0,
+    }
     result = evaluate(policy, questions(3), output_dir=tmp_path / "a", **settings)
     assert len(result.rows) == 9 and all(1 <= row["tokens"] <= 8 for row in result.rows)
     whole = (tmp_path / "a/samples.jsonl").read_bytes()

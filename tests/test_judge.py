@@ -69,7 +69,9 @@ def test_each_status(judge):
 
 def test_exact_and_plain_numbers_start_no_worker():
     with Judge() as judge:
-        verdicts = judge.judge([("<answer> New  York </answer>", "new york"), (r"\boxed{07}", "7")], kind="exact")
+        verdicts = judge.judge(
+            [("<answer> New  York </answer>", "new york"), (r"\boxed{07}", "7")], kind="exact"
+        )
         assert [verdict.status for verdict in verdicts] == ["correct", "wrong"]
         assert judge.judge([(r"\boxed{7}", "7.0"), (r"\boxed{east}", r"\text{East}")])[0].correct
         assert judge.worker_pids == []
@@ -81,7 +83,12 @@ def test_a_hanging_item_times_out_and_the_others_get_their_verdicts():
         first = judge.worker_pids
         start = time.monotonic()
         verdicts = judge.judge(
-            [(rf"\boxed{{{HANGS}}}", "1"), ALGEBRA, (r"\boxed{\sqrt{18}}", r"3\sqrt2"), (rf"\boxed{{{HANGS}}}", "1")]
+            [
+                (rf"\boxed{{{HANGS}}}", "1"),
+                ALGEBRA,
+                (r"\boxed{\sqrt{18}}", r"3\sqrt2"),
+                (rf"\boxed{{{HANGS}}}", "1"),
+            ]
         )
         assert [verdict.status for verdict in verdicts] == ["timeout", "correct", "correct", "timeout"]
         assert time.monotonic() - start < 60
@@ -106,7 +113,8 @@ def test_worker_killed_between_items_is_replaced():
 
 
 def test_worker_killed_in_the_middle_of_an_item_is_tried_once_more():
-    """Killed once: the item gets its verdict from a second worker, here a time-out. Killed twice: an error."""
+    """Killed once: the item gets its verdict from a second worker, here a time-out. Killed twice: an
+    error."""
     with Judge(timeout=30.0) as judge:
         judge.judge([ALGEBRA])
         worker, killed = judge._workers[0], []
@@ -162,7 +170,9 @@ def test_running_out_of_memory_or_stack_is_an_error_and_not_a_wrong_answer():
 
 def test_worker_killed_while_it_starts_is_started_again():
     worker = WorkerProcess(timeout=20.0)
-    killer = threading.Thread(target=lambda: (wait_until(lambda: worker.pid), os.kill(worker.pid, signal.SIGKILL)))
+    killer = threading.Thread(
+        target=lambda: (wait_until(lambda: worker.pid), os.kill(worker.pid, signal.SIGKILL))
+    )
     killer.start()
     reply = worker.ask(r"\sqrt{8}", r"2\sqrt{2}")
     killer.join()
@@ -188,9 +198,9 @@ judge = Judge(timeout=600.0)
 judge.judge([(r"\\boxed{\\sqrt{32}}", r"4\\sqrt{2}")])
 print(judge.worker_pids[0], flush=True)
 if sys.argv[1] == "busy":
-    judge.judge([(r"\\boxed{%s}", "1")])
+    judge.judge([(r"\\boxed{HANGS}", "1")])
 time.sleep(600)
-""" % HANGS  # fmt: skip
+""".replace("HANGS", HANGS)
 
 
 @pytest.mark.parametrize("state", ["idle", "busy"])
@@ -241,7 +251,9 @@ def test_several_workers_and_several_threads_agree_with_one():
 
 def test_many_repeated_items_are_asked_once(judge):
     start = time.monotonic()
-    verdicts = judge.judge([(rf"text {n} \boxed{{\frac{{\sqrt{{12}}}}{{2}}}}", r"\sqrt{3}") for n in range(2000)])
+    verdicts = judge.judge(
+        [(rf"text {n} \boxed{{\frac{{\sqrt{{12}}}}{{2}}}}", r"\sqrt{3}") for n in range(2000)]
+    )
     assert all(verdict.correct for verdict in verdicts)
     assert time.monotonic() - start < 10
 
@@ -249,7 +261,9 @@ def test_many_repeated_items_are_asked_once(judge):
 def test_very_long_and_deeply_nested_answers_get_a_verdict(judge):
     long = "1+" * MAX_TEXT + "1"
     nested = "(" * 900 + "1" + ")" * 900
-    verdicts = judge.judge([(rf"\boxed{{{long}}}", "5"), (rf"\boxed{{{nested}}}", "x"), (rf"\boxed{{{long}}}", long)])
+    verdicts = judge.judge(
+        [(rf"\boxed{{{long}}}", "5"), (rf"\boxed{{{nested}}}", "x"), (rf"\boxed{{{long}}}", long)]
+    )
     assert verdicts[0].status == "wrong" and str(MAX_TEXT) in verdicts[0].detail
     assert verdicts[1].status in ("wrong", "error")
     assert verdicts[2].status == "correct"

@@ -67,7 +67,9 @@ def test_majority_cases():
     assert majority(["5", "5", "7"], [True, True, False]) == 1.0
     assert majority(["7", "7", "5"], [False, False, True]) == 0.0
     assert majority(["5", "7"], [True, False]) == 0.5
-    assert majority(["1/2", "0.5", "7"], [True, True, False]) == 1.0  # two spellings of the right answer are one
+    assert (
+        majority(["1/2", "0.5", "7"], [True, True, False]) == 1.0
+    )  # two spellings of the right answer are one
     assert majority([None, None], [False, False]) == 0.0
     assert majority([None, None, "5"], [False, False, True]) == 1.0
     with pytest.raises(ValueError, match="2 answers and 1 verdicts"):

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 from ..errors import GradingError
+from .normalize import MAX_ANSWER
 
-# characters of an answer: a request (12 bytes a character at worst) fits the pipe, so asking never blocks
-MAX_TEXT = 2000
+# Characters of an answer. A request (12 bytes a character at worst) then fits the pipe, so asking never blocks.
+MAX_TEXT = MAX_ANSWER
 START_SECONDS = 120.0
 
 
@@ -51,7 +52,7 @@ class WorkerProcess:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Start the worker unless it runs. One that is killed from outside while it starts is started once more.
+        """Start the worker unless it runs. One that is killed while it starts is started once more.
 
         Raises:
             GradingError: it cannot be started, or does not get ready in time; with what it wrote to stderr.

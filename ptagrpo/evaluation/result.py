@@ -149,19 +149,26 @@ def results_table(results: list[EvalResult]) -> Any:
     from rich.table import Table
 
     table = Table(title="Accuracy in %, 95 % interval over questions", title_justify="left")
-    for heading, justify in (
-        ("benchmark", "left"), ("questions", "right"), ("k", "right"), ("avg@k", "right"), ("pass@k", "right"),
-        ("maj@k", "right"), ("no answer", "right"), ("timeout, error", "right"), ("cut off", "right"), ("tokens", "right"),
+    table.add_column("benchmark")
+    for heading in (
+        "questions", "k", "avg@k", "pass@k", "maj@k", "no answer", "timeout, error", "cut off", "tokens"
     ):  # fmt: skip
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+        table.add_column(heading, justify="right")
     for result in results:
         summary = result.summary()
         statuses = result.statuses
         table.add_row(
-            result.name, str(summary["questions"]), str(result.k), str(result.interval), str(result.pass_at(result.k)),
-            str(result.maj()), str(statuses["no_answer"]), str(statuses["timeout"] + statuses["error"]),
-            f"{100 * summary['truncated']:.0f}%", f"{summary['mean_tokens']:.0f}",
-        )  # fmt: skip
+            result.name,
+            str(summary["questions"]),
+            str(result.k),
+            str(result.interval),
+            str(result.pass_at(result.k)),
+            str(result.maj()),
+            str(statuses["no_answer"]),
+            str(statuses["timeout"] + statuses["error"]),
+            f"{100 * summary['truncated']:.0f}%",
+            f"{summary['mean_tokens']:.0f}",
+        )
     return table
 
 

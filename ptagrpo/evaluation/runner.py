@@ -101,13 +101,24 @@ def evaluate(
     name, questions, group_columns = _questions(benchmark, limit)
     prompts = [make_prompt(question, policy.tokenizer, prompt_style) for question in questions]
     sampling = {
-        "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p,
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "min_p": min_p,
         "stop": list(stop),
-    }  # fmt: skip
+    }
     settings = {
-        "benchmark": name, "k": k, "prompt_style": prompt_style, "seed": seed, "kind": kind, "limit": limit, **sampling,
-        "questions": questions_fingerprint(questions), "weights": policy_fingerprint(policy),
-    }  # fmt: skip
+        "benchmark": name,
+        "k": k,
+        "prompt_style": prompt_style,
+        "seed": seed,
+        "kind": kind,
+        "limit": limit,
+        **sampling,
+        "questions": questions_fingerprint(questions),
+        "weights": policy_fingerprint(policy),
+    }
     folder = None if output_dir is None else Path(output_dir)
     rows = [] if folder is None else open_output(folder, settings, questions, k)
     active = Judge() if judge is None else judge
