@@ -1,7 +1,8 @@
-"""The main job on real input, through the command line: a Qwen2.5-architecture model of small width with the real
-Qwen2.5 tokenizer and chat template (151,936 entries) is distilled for, fine-tuned, trained by PTA-GRPO and evaluated.
+"""The main job on real input, through the command line.
 
-Random weights solve nothing. What is checked: losses fall, and every count, weight and file is right.
+A Qwen2.5-architecture model of small width with the real Qwen2.5 tokenizer and chat template (151,936 entries)
+is distilled for, fine-tuned, trained by PTA-GRPO and evaluated. Random weights solve nothing; what is checked:
+losses fall, and every count, weight and file is right.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def metrics(folder):
 
 @pytest.fixture(scope="module")
 def base(real, work):
-    """Random weights in a Hugging Face folder with the real config (narrowed) and the real tokenizer files."""
+    """A Hugging Face folder: random weights, the real config made narrow, the real tokenizer files."""
     from ptagrpo.policy import Policy
     from ptagrpo.tokenizer import Tokenizer
 
@@ -83,13 +84,9 @@ def plans(real, work):
     """`distill`: one plan for the first right solution of each of the first questions."""
 
     def act(number, messages):
-        return (
-            Act(status=429, headers={"Retry-After": "0"})
-            if number % 7 == 3
-            else Act(
-                text="<plan>\n1. Restate what is asked.\n2. Choose the identity that fits.\n3. Apply it.\n</plan>"
-            )
-        )
+        if number % 7 == 3:
+            return Act(status=429, headers={"Retry-After": "0"})
+        return Act(text="<plan>\n1. Restate what is asked.\n2. Choose what fits.\n3. Apply it.\n</plan>")
 
     with pytest.MonkeyPatch.context() as patch, TeacherServer(act) as server:
         patch.setenv("OPENAI_API_KEY", "sk-test-main-job")
@@ -290,7 +287,7 @@ def test_evaluation_of_all_four_benchmarks(trained, real, work):
 
 
 def test_graded_file_of_responses(real, work, capsys):
-    """The other mode of `eval`: the recorded solutions of the traces, with the right one put last in a row."""
+    """The other mode of `eval`: responses to real questions, the right one last in each row."""
     source = [json.loads(line) for line in open(real / "traces" / "math_cot_100x8.jsonl")][:5]
     rows = [
         {"id": row["idx"], "answer": row["gt"], "responses": ["I do not know.", f"so \\boxed{{{row['gt']}}}"]}

@@ -182,6 +182,8 @@ def _train(trainer: Any, options: Mapping[str, Any]) -> None:
     try:
         trainer.train(resume_from_checkpoint=options["resume"])
     except KeyboardInterrupt:
+        if not any(Path(output_dir).glob("checkpoint-*")):
+            raise Interrupted("No step was finished: there is nothing to go on from") from None
         raise Interrupted(f"The state is saved in {output_dir}; go on with --resume auto") from None
     trainer.save_model(output_dir)
     typer.echo(f"step {trainer.state.global_step} of {trainer.state.max_steps}; model saved in {output_dir}")
