@@ -95,19 +95,20 @@ class _Generation(Extension):
 class _Namespace(jinja2.utils.Namespace):
     """jinja's `namespace()`, without underscore names: those would lead out of the sandbox."""
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        for name in dict(*args, **kwargs):
-            self._check(name)
-        super().__init__(*args, **kwargs)
+    def __init__(*args: Any, **kwargs: Any):
+        self, values = args[0], dict(*args[1:], **kwargs)
+        for name in values:
+            _refuse_underscore(name)
+        jinja2.utils.Namespace.__init__(self, values)
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._check(name)
-        super().__setitem__(name, value)
+        _refuse_underscore(name)
+        jinja2.utils.Namespace.__setitem__(self, name, value)
 
-    @staticmethod
-    def _check(name: Any) -> None:
-        if isinstance(name, str) and name.startswith("_"):
-            raise jinja2.exceptions.SecurityError(f"namespace attribute {name!r} begins with an underscore")
+
+def _refuse_underscore(name: Any) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise jinja2.exceptions.SecurityError(f"namespace attribute {name!r} begins with an underscore")
 
 
 def _tojson(

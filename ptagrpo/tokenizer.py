@@ -64,6 +64,7 @@ class Tokenizer:
                 raise ConfigError(f"{name} {token!r} is not a token of this tokenizer")
         own = [] if self.eos_token_id is None else [self.eos_token_id]
         self.eos_token_ids: list[int] = list(dict.fromkeys([*eos_token_ids, *own]))
+        self._vocab_size = max(backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         self._tables: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     @classmethod
@@ -93,7 +94,7 @@ class Tokenizer:
     @property
     def vocab_size(self) -> int:
         """One more than the largest token id. A model's vocabulary may be larger (padded), never smaller."""
-        return max(self.backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+        return self._vocab_size
 
     def __len__(self) -> int:
         return self.vocab_size
