@@ -16,6 +16,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def run_seed(seed: int) -> dict[str, Any]:
     import ptagrpo
     from ptagrpo.quickstart import run_quickstart
 
-    load_before = os.getloadavg()[0]
+    load_before, cpu_before = os.getloadavg()[0], time.process_time()
     with tempfile.TemporaryDirectory(prefix="quickstart-seed-") as folder:
         summary = run_quickstart(Path(folder) / "run", seed=seed, progress=sys.stderr.isatty()).as_dict()
     info = ptagrpo.build_info()
@@ -43,6 +44,7 @@ def run_seed(seed: int) -> dict[str, Any]:
         "blas": info["blas"],
         "load_before": load_before,
         "load_after": os.getloadavg()[0],
+        "cpu_seconds": time.process_time() - cpu_before,
     }
     return summary
 

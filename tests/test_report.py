@@ -184,6 +184,10 @@ def test_lines_of_reasoning_are_checked_against_the_truth():
     value = int(lines[0][-1])
     wrong = ". ".join([lines[0][:-1] + str((value + 1) % 7), *lines[1:]])
     assert [mark for _, mark in view.steps(question, wrong)] == ["wrong", "right", "right"]
+    name, other = problem.plan[-2], next(d.name for d in problem.definitions if d.name not in problem.plan)
+    lucky = think.replace(f"plus {problem.plan[-1]} =", f"plus {other} =")  # the right value, wrongly come by
+    assert lucky != think and name in lucky
+    assert "wrong" in [mark for _, mark in view.steps(question, lucky)]
 
 
 def test_wilson_interval_against_the_quadratic_it_solves():

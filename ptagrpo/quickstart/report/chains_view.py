@@ -27,6 +27,16 @@ def true_values(problem: Problem) -> dict[str, int]:
     return values
 
 
+def true_lines(problem: Problem, values: dict[str, int]) -> list[str]:
+    """What a line of reasoning says when it is right, for every quantity of the question."""
+    lines = []
+    for d in problem.definitions:
+        numbers = [str(values.get(term, term)) for term in d.terms]
+        sums = f" {' plus '.join(d.terms)} = {' plus '.join(numbers)} =" if d.parents else ""
+        lines.append(f"{d.name}{sums} {values.get(d.name)}.")
+    return lines
+
+
 def graph_svg(problem: Problem) -> str:
     """The graph of quantities as inline SVG: the chain from its constant to the goal, distractors below,
     dashed."""
@@ -105,11 +115,8 @@ class ChainsView(View):
         return [*check.marks, *((name, "missing") for name in check.missing)]
 
     def steps(self, question: Question, think: str) -> Marked:
-        values = true_values(parse_question(str(question.prompt)))
-        marked: Marked = []
-        for line in re.findall(r"[^.]+\.?", think):
-            line = line.strip()
-            claim = re.match(r"(\w+)\b.*?(\d+) ?\.?$", line)
-            right = claim is not None and values.get(claim[1]) == int(claim[2])
-            marked.append((line, "right" if right else "wrong"))
-        return marked
+        """Sentence by sentence: right where it is exactly what working the quantity out gives."""
+        problem = parse_question(str(question.prompt))
+        right = set(true_lines(problem, true_values(problem)))
+        sentences = (sentence.strip() for sentence in re.findall(r"[^.]+\.?", think))
+        return [(sentence, "right" if sentence in right else "wrong") for sentence in sentences if sentence]

@@ -105,10 +105,11 @@ th:first-child,td:first-child{text-align:left;padding-left:1.1rem}td small{color
 .chain .fold{margin-left:auto;color:var(--faint);transition:transform .15s}
  .chain[open] .fold{transform:rotate(90deg)}
 .inside{padding:.15rem .8rem .7rem}
-.steps{list-style:none;margin:0;padding:0;font:.8rem/1.6 var(--mono);overflow-wrap:anywhere}
+.steps{list-style:none;margin:0;padding:0;font-size:.81rem;line-height:1.5;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 .steps li{padding-left:.6rem;border-left:2px solid var(--line);margin:.16rem 0}
 .steps .right{border-color:var(--right-line)}.steps .wrong{border-color:var(--wrong);color:var(--wrong)}
 .pay{color:var(--soft);font-size:.77rem;margin:.5rem 0 0;font-variant-numeric:tabular-nums}
+.pay span{white-space:nowrap}
 footer{color:var(--soft);font-size:.85rem;margin-top:2.2rem}
 .g-edge{stroke:var(--faint);stroke-width:1.6;fill:none}.g-edge.idle{stroke:var(--bar);stroke-dasharray:3 3}
 .g-head{fill:var(--faint)}.g-head.idle{fill:var(--bar)}

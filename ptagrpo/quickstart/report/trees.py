@@ -119,7 +119,7 @@ def _chain(view: View, question: Question, response: Response) -> str:
         f'<span class="mark" role="img" aria-label="{"right" if ok else "wrong"}">{"✓" if ok else "✗"}</span>'
         f'<span class="answer">{answer}</span><span class="fold" aria-hidden="true">›</span></summary>'
         f'<div class="inside"><ol class="steps">{lines}</ol>'
-        f'<p class="pay">{" · ".join(pay)}</p></div></details>'
+        f'<p class="pay">{" · ".join(f"<span>{part}</span>" for part in pay)}</p></div></details>'
     )
 
 
