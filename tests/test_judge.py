@@ -290,3 +290,16 @@ def test_a_worker_that_cannot_start_is_a_clear_error(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
     with pytest.raises(GradingError, match="cannot start"):
         worker.start()
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_ctrl_c_comes_through_at_once_and_the_judge_goes_on(num_workers):
+    with Judge(timeout=60.0, num_workers=num_workers) as judge:
+        judge.judge([(rf"\boxed{{\sqrt{{{n}}}}}", "1") for n in (2, 3)])
+        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            judge.judge([(rf"\boxed{{{HANGS}}}", str(n)) for n in range(4)])
+        assert time.monotonic() - start < 10.0  # 0.5 s and a little; the machine may be busy
+        assert judge.judge([ALGEBRA])[0].status == "correct"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -40,6 +40,10 @@ class Verdict:
         return self.status == "correct"
 
 
+class _Lost(Exception):
+    """The worker died over an item, and so did the next one."""
+
+
 class Judge:
     """Checks answers, with math-verify in worker processes that are killed when they take too long.
 
@@ -70,6 +74,7 @@ class Judge:
         self.num_workers = num_workers
         self._workers = [WorkerProcess(timeout, memory_limit_mb) for _ in range(num_workers)]
         self._locks = [threading.Lock() for _ in range(num_workers)]
+        self._stopping = threading.Event()
         self._pool: ThreadPoolExecutor | None = None
         self._cache: OrderedDict[tuple[str, str], tuple[str, str]] = OrderedDict()
         self._cache_lock = threading.Lock()
@@ -150,12 +155,21 @@ class Judge:
             while True:
                 with lock:
                     position = next(positions, None)
-                if position is None:
+                if position is None or self._stopping.is_set():
                     return
                 results[position] = self._remembered(keys[position], slot)
 
-        for future in [self._pool.submit(serve, slot) for slot in range(self.num_workers)]:
-            future.result()
+        futures = [self._pool.submit(serve, slot) for slot in range(self.num_workers)]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:  # Ctrl-C, or a worker that cannot be started: nobody goes on in the background
+            self._stopping.set()
+            for worker in self._workers:
+                worker.kill()
+            wait(futures)
+            self._stopping.clear()
+            raise
         return results
 
     def _remembered(self, key: tuple[str, str], slot: int) -> tuple[str, str]:
@@ -163,8 +177,11 @@ class Judge:
             if key in self._cache:
                 self._cache.move_to_end(key)
                 return self._cache[key]
-        with self._locks[slot]:
-            answer = self._ask(key, self._workers[slot])
+        try:
+            with self._locks[slot]:
+                answer = self._ask(key, self._workers[slot])
+        except _Lost as error:  # not remembered: the cause may lie outside of the item
+            return "error", str(error)
         with self._cache_lock:
             self._cache[key] = answer
             if len(self._cache) > CACHE_SIZE:
@@ -182,7 +199,9 @@ class Judge:
             except WorkerDied as error:
                 reason = str(error)
                 worker.close()
-        return "error", f"{reason}, twice"
+            if self._stopping.is_set():
+                break
+        raise _Lost(f"{reason}, twice")
 
 
 def _decide_here(prediction: str | None, gold: str, kind: str) -> Verdict | None:

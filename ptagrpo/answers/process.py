@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import GradingError
 from .normalize import MAX_ANSWER
 
-# Characters of an answer. A request (12 bytes a character at worst) then fits the pipe, so asking never blocks.
+# Characters of an answer. A request (12 bytes a character at worst) then fits the pipe: asking never blocks.
 MAX_TEXT = MAX_ANSWER
 START_SECONDS = 120.0
 
@@ -169,6 +169,12 @@ class WorkerProcess:
             return ""
         self._errors.seek(0)
         return self._errors.read()[-2000:].decode("utf-8", "replace")
+
+    def kill(self) -> None:
+        """Kill the worker from another thread than the one that asks it; that one then gets `WorkerDied`."""
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def close(self) -> None:
         """Kill the worker, if there is one, and wait until it is gone. May be called again."""
