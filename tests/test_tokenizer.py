@@ -368,7 +368,7 @@ def test_chat_errors_and_extensions(byte_tokenizer):
     ],
 )
 def test_templates_cannot_leave_the_sandbox(template):
-    """Refused, or undefined and so rendered as nothing; reaching or changing an object would render something."""
+    """Refused, or undefined and so rendered as nothing; reaching an object would render something."""
     message = {"role": "user", "content": "x"}
     try:
         assert render(template, [message]) == ""
