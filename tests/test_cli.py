@@ -118,7 +118,7 @@ def test_list_settings_names_every_setting_and_its_meaning(capsys, arguments, co
 
 @pytest.mark.parametrize("arguments, told", [
     (["trian"], "Did you mean 'train'"),
-    (["train", "--learning_rat", "3"], "there is no option '--learning_rat'. Did you mean '--learning_rate'?"),
+    (["train", "--learning_rat", "3"], "no option '--learning_rat'. Did you mean '--learning_rate'?"),
     (["train", "--modle", "x"], "Did you mean '--model'?"),
     (["sft", "--num_plans", "3"], "there is no option '--num_plans'"),
     (["train", "--algorithm", "gpro"], "Did you mean 'grpo'?"),
@@ -245,7 +245,8 @@ def test_train_with_a_shipped_configuration_and_a_reward_from_a_file(capsys, mod
     log = list(read_jsonl(tmp_path / "run" / "metrics.jsonl"))
     assert any("rewards/length/mean" in row for row in log)
     assert (tmp_path / "run" / "model.safetensors").is_file()
-    code, _, err = call(capsys, "train", "--config", CONFIGS / "demo.yaml", "--model", model, "--train_dataset",
+    code, _, err = call(capsys, "train", "--config", CONFIGS / "demo.yaml", "--model", model,
+                        "--train_dataset",
                         questions, "--output_dir", tmp_path / "run", "--disable_tqdm")  # fmt: skip
     assert code == 2 and "holds checkpoints of an earlier run" in err
 
@@ -253,7 +254,8 @@ def test_train_with_a_shipped_configuration_and_a_reward_from_a_file(capsys, mod
 @pytest.mark.parametrize("algorithm", ["grpo", "dapo", "dr_grpo"])
 def test_train_flat_leaves_out_questions_without_answer(capsys, model, questions, tmp_path, algorithm):
     code, out, err = call(
-        capsys, "train", "--algorithm", algorithm, "--model", model, "--train_dataset", questions, "--output_dir",
+        capsys, "train", "--algorithm", algorithm, "--model", model, "--train_dataset", questions,
+        "--output_dir",
         tmp_path / "run", "--num_generations", "2", "--max_steps", "1", "--max_completion_length", "4",
         "--answer_kind", "exact", "--max_resample_times", "1", "--disable_tqdm",
     )  # fmt: skip
@@ -291,7 +293,8 @@ def test_sft_then_generate_then_grade(capsys, model, records, questions, tmp_pat
     assert [row["id"] for row in rows] == ["q0", "q1", "q2", "q3"] and all(
         len(r["responses"]) == 2 for r in rows
     )
-    code, out, err = call(capsys, "eval", "--responses", tmp_path / "r.jsonl", "--output", tmp_path / "g.jsonl",
+    code, out, err = call(capsys, "eval", "--responses", tmp_path / "r.jsonl", "--output",
+                          tmp_path / "g.jsonl",
                           "--no_progress")  # fmt: skip
     assert code == 0 and " of 8 responses right, 4 questions" in out, err
     code, out, err = call(
@@ -326,7 +329,8 @@ def test_self_plan_distillation_is_reproducible_and_cached(capsys, model, tmp_pa
     data = tmp_path / "traces.jsonl"
     write_jsonl(data, [{"question": f"{k}+1?", "think": "add", "answer": "xyz"} for k in range(3)])
     for name in ("a", "b", "a"):
-        code, out, err = call(capsys, "distill", data, "--output", tmp_path / f"{name}.jsonl", "--self_plan", model,
+        code, out, err = call(capsys, "distill", data, "--output", tmp_path / f"{name}.jsonl",
+                              "--self_plan", model,
                               "--max_tokens", "8", "--attempts", "1", "--no_progress")  # fmt: skip
         assert code == 0, err
     assert "0 replies asked for, 3 from the cache" in out
@@ -399,7 +403,8 @@ def test_ctrl_c_while_distilling_exits_130(tmp_path):
         tmp_path / "t.jsonl", [{"question": f"{k}?", "think": "t", "answer": "xyz"} for k in range(20)]
     )
     with TeacherServer(lambda n, m: Act(delay=0.0 if n < 5 else 60)) as server:
-        command = [sys.executable, "-m", "ptagrpo", "distill", "t.jsonl", "--output", "p.jsonl", "--teacher", "m",
+        command = [sys.executable, "-m", "ptagrpo", "distill", "t.jsonl", "--output", "p.jsonl",
+                   "--teacher", "m",
                    "--base-url", server.url, "--no-progress"]  # fmt: skip
         process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
         while len(server.bodies) < 13 and process.poll() is None:
@@ -408,7 +413,7 @@ def test_ctrl_c_while_distilling_exits_130(tmp_path):
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
-        print("seconds", time.monotonic() - begun)
+        assert time.monotonic() - begun < 4.0
     assert (
         process.returncode == 130 and "Finished replies are saved in p.cache.jsonl; the same command" in err
     )

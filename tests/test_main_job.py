@@ -1,8 +1,8 @@
 """The main job on real input, through the command line.
 
-A Qwen2.5-architecture model of small width with the real Qwen2.5 tokenizer and chat template (151,936 entries)
-is distilled for, fine-tuned, trained by PTA-GRPO and evaluated. Random weights solve nothing; what is checked:
-losses fall, and every count, weight and file is right.
+A Qwen2.5-architecture model of small width with the real Qwen2.5 tokenizer and chat template (151,936
+entries) is distilled for, fine-tuned, trained by PTA-GRPO and evaluated. Random weights solve nothing; what is
+checked is that losses fall, and that every count, weight and file is right.
 """
 
 from __future__ import annotations

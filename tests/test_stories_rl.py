@@ -1,4 +1,4 @@
-"""RL on really trained weights: GRPO on stories260K with a reward that wants a word raises that word's frequency."""
+"""RL on really trained weights: GRPO on stories260K with a reward for a word raises its frequency."""
 
 from __future__ import annotations
 
