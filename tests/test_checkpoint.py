@@ -6,6 +6,9 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 
 import ml_dtypes
 import numpy as np
@@ -274,6 +277,26 @@ def test_a_full_disk_leaves_the_old_model(tiny_policy, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         new.save(tmp_path / "fresh")
     assert not (tmp_path / "fresh").exists() and leftovers(tmp_path) == []
+
+
+def test_what_a_killed_save_left_behind_is_removed(tiny_policy, tmp_path):
+    """A process is killed while it writes; the next save of that folder clears up after it."""
+    policy = tiny_policy()
+    policy.save(tmp_path / "model")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "model").iterdir()}
+    script = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom ptagrpo.checkpoint.swap import replace_folder\n"
+        "def fill(folder):\n    (folder / 'half').write_text('x')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "replace_folder(Path(sys.argv[1]), fill, is_own=lambda name: True)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script, str(tmp_path / "model")], timeout=60)
+    assert run.returncode == -signal.SIGKILL
+    assert {p.name: p.read_bytes() for p in (tmp_path / "model").iterdir()} == before
+    assert len(leftovers(tmp_path)) == 1
+    alive = tmp_path / f".model.{os.getppid()}.0a.tmp"
+    alive.mkdir()
+    policy.save(tmp_path / "model")
+    assert leftovers(tmp_path) == [alive.name]
 
 
 @pytest.mark.parametrize("second_rename_fails", [False, True])

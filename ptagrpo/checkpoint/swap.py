@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import glob
 import os
 import secrets
 import shutil
@@ -39,6 +40,7 @@ def replace_folder(path: Path, fill: Callable[[Path], None], *, is_own: Callable
     if path.exists() and not path.is_dir():
         raise CheckpointError(f"{path}: is a file; cannot write a model folder there")
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(path)
     new = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     new.mkdir()
     try:
@@ -53,6 +55,24 @@ def replace_folder(path: Path, fill: Callable[[Path], None], *, is_own: Callable
         fsync_directory(path.parent)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def _remove_stale(path: Path) -> None:
+    """Delete temporary folders that a killed process left while it wrote `path`."""
+    for entry in path.parent.glob(f".{glob.escape(path.name)}.*.*.tmp"):
+        owner = entry.name[len(path.name) + 2 :].split(".")[0]
+        if owner.isdigit() and not _is_running(int(owner)):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def _carry_over(old: Path, new: Path, is_own: Callable[[str], bool]) -> None:
