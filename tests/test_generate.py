@@ -14,6 +14,7 @@ VARIANTS = {
     "query and key norms": {"qk_norm": True, "heads": 6, "kv_heads": 3},
     "one key head, wide heads": {"heads": 3, "kv_heads": 1, "head_dim": 40},
     "all heads their own, two lanes' width": {"heads": 4, "kv_heads": 4, "head_dim": 16},
+    "wide enough for products of few rows": {"hidden": 263, "mlp": 301, "tied": False, "vocab_size": 41},
     "seven query heads a key head": {"heads": 14, "kv_heads": 2, "head_dim": 6, "layers": 3},
 }
 

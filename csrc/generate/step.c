@@ -2,6 +2,7 @@
 #include "step.h"
 
 #include "../core/gemm.h"
+#include "../core/skinny.h"
 #include "../core/threads.h"
 #include "../ops/ops.h"
 
@@ -19,6 +20,14 @@ void pta_step_add(pta_step *s, const pta_cache *cache, int32_t slot, const pta_p
     s->rows[i] = (pta_row){path, segment->pages, index};
     s->tokens[i] = token;
     s->positions[i] = (int32_t)(segment->start + index);
+}
+
+/* y[R,n] = x[R,k] · wᵀ, or += */
+static void project(float *y, const float *x, const float *w, int64_t R, int64_t n, int64_t k, bool accumulate) {
+    if (R <= PTA_SKINNY_ROWS && k >= PTA_SKINNY_K)
+        pta_skinny_forward(y, n, x, k, w, R, n, k, accumulate);
+    else
+        pta_gemm_forward(y, n, x, k, w, R, n, k, accumulate);
 }
 
 /* Rows of one path side by side, few enough that every thread has something to do. */
@@ -60,15 +69,15 @@ pta_code pta_step_run(pta_step *s, const pta_cache *cache, pta_error *err) {
     for (int64_t l = 0; l < c->L; l++) {
         const pta_layer *w = &m->weights.layers[l];
         pta_rmsnorm_forward(normed, NULL, x, w->input_norm, R, c->C, c->eps);
-        pta_gemm_forward(middle, width, normed, c->C, w->qkv, R, width, c->C, false);
+        project(middle, normed, w->qkv, R, width, c->C, false);
         pta_heads_forward(middle, NULL, NULL, w->qkv_bias, w->q_norm, w->k_norm, m->rope, s->positions, R, c->H, c->K, c->D,
                           c->eps);
         pta_attend(out, middle, &batch, l, c->H, c->K, c->D, scores);
-        pta_gemm_forward(x, c->C, out, HD, w->o, R, c->C, HD, true);
+        project(x, out, w->o, R, c->C, HD, true);
         pta_rmsnorm_forward(normed, NULL, x, w->post_norm, R, c->C, c->eps);
-        pta_gemm_forward(middle, 2 * c->F, normed, c->C, w->gate_up, R, 2 * c->F, c->C, false);
+        project(middle, normed, w->gate_up, R, 2 * c->F, c->C, false);
         pta_swiglu_forward(out, middle, R, c->F);
-        pta_gemm_forward(x, c->C, out, c->F, w->down, R, c->C, c->F, true);
+        project(x, out, w->down, R, c->C, c->F, true);
         if ((code = pta_poll_interrupt(err))) return code;
     }
     pta_rmsnorm_forward(normed, NULL, x, m->weights.norm, R, c->C, c->eps);
@@ -84,7 +93,7 @@ int64_t pta_step_logits_rows(const pta_config *c) {
 pta_code pta_step_logits(pta_step *s, const pta_model *m, const float *hidden, int64_t R, pta_error *err) {
     const pta_config *c = &m->config;
     if (!pta_buffer_reserve(&s->logits, R * c->V, err)) return PTA_E_MEMORY;
-    pta_gemm_forward(s->logits.data, c->V, hidden, c->C, m->weights.head, R, c->V, c->C, false);
+    project(s->logits.data, hidden, m->weights.head, R, c->V, c->C, false);
     return pta_poll_interrupt(err);
 }
 
