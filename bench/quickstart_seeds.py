@@ -64,8 +64,8 @@ def table(runs: list[dict[str, Any]]) -> str:
     """The Markdown between the markers."""
     lines = [
         "| seed | base | cold start | PTA-GRPO | GRPO | PTA-GRPO − cold start | GRPO − cold start "
-        "| PTA-GRPO − GRPO | wall time |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| PTA-GRPO − GRPO | wall | CPU |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for run in runs:
         held = run["held_out"]
@@ -74,9 +74,9 @@ def table(runs: list[dict[str, Any]]) -> str:
             points(run[key])
             for key in ("pta_grpo_minus_cold_start", "grpo_minus_cold_start", "pta_grpo_minus_grpo")
         ]
-        lines.append(
-            f"| {run['seed']} | " + " | ".join(cells + pairs) + f" | {sum(run['seconds'].values()):.0f} s |"
-        )
+        cpu = run["machine"].get("cpu_seconds")
+        times = f"{sum(run['seconds'].values()):.0f} s | " + ("–" if cpu is None else f"{cpu:.0f} s")
+        lines.append(f"| {run['seed']} | " + " | ".join([*cells, *pairs, times]) + " |")
     count = runs[0]["held_out"]["Base"]["questions"]
     lines += [
         "",
@@ -111,7 +111,7 @@ def table(runs: list[dict[str, Any]]) -> str:
         f"of {len(runs)} with GRPO. PTA-GRPO against GRPO: ahead in {wins}, behind in {losses}, within the "
         f"interval in {len(runs) - wins - losses}; mean difference {100 * mean:+.1f} points. Measured on "
         f"{runs[0]['machine']['cores']} cores ({runs[0]['machine']['simd']}); load average of the machine, "
-        f"our own two threads included, {min(loads):.1f} to {max(loads):.1f}.",
+        f"our own two threads included, {min(loads):.1f} to {max(loads):.1f}; CPU is the sum over threads.",
     ]
     return "\n".join(lines)
 
