@@ -285,7 +285,8 @@ def test_what_a_killed_save_left_behind_is_removed(tiny_policy, tmp_path):
     policy.save(tmp_path / "model")
     before = {p.name: p.read_bytes() for p in (tmp_path / "model").iterdir()}
     script = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom ptagrpo.checkpoint.swap import replace_folder\n"
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "from ptagrpo.checkpoint.swap import replace_folder\n"
         "def fill(folder):\n    (folder / 'half').write_text('x')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
         "replace_folder(Path(sys.argv[1]), fill, is_own=lambda name: True)\n"
     )
