@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from ..data import chains
 from ..errors import ConfigError
@@ -24,8 +23,8 @@ from ..io import atomic_write_json, atomic_write_text, write_jsonl
 from ..policy import Policy
 from . import stages
 from .report.files import write_report
-from .report.table import result_table
-from .results import HeldOut, Paired, Share, paired, paired_sentence, percent, result_rows
+from .report.terminal import example, print_summary
+from .results import HeldOut, Paired, Share, paired, percent
 from .settings import QuickstartSettings
 
 STATE_FILE = "quickstart.json"
@@ -118,7 +117,7 @@ def run_quickstart(
     say = console.print
 
     say("\n[bold]ptagrpo quickstart[/bold]: a model of 164 thousand random numbers learns to plan.\n")
-    say(_example(seed))
+    say(example(seed))
     say("\n[bold]1  Base[/bold]: right plans and right reasoning, until looking things up and adding works")
     policy = stages.new_policy(seed)
     metrics: dict[str, list[dict[str, Any]]] = {}
@@ -181,25 +180,8 @@ def run_quickstart(
     )
     with clock("report"):
         _write(root, summary, trained["PTA-GRPO"], metrics, trees)
-    _print_summary(summary, root, say)
+    print_summary(summary, root, say)
     return summary
-
-
-def _example(seed: int) -> Table:
-    """A question of the task with its right solution, for the eye."""
-    problem = chains.problems(4, split="train", seed=seed)[2]
-    record = chains.clean_record(problem)
-    grid = Table.grid(padding=(0, 2), pad_edge=True)
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column()
-    for name, text in (
-        ("question", problem.question),
-        ("plan", record["plan"]),
-        ("think", record["think"]),
-        ("answer", f"{record['answer']}  (numbers wrap around at 7, as weekdays do)"),
-    ):
-        grid.add_row(name, text)
-    return grid
 
 
 def _claim(root: Path, identity: dict[str, Any]) -> None:
@@ -288,27 +270,3 @@ results.json    all numbers; held_out.jsonl has every held-out answer's verdict,
 step model/          the policy after PTA-GRPO: ptagrpo.load("model"), or transformers' AutoModelForCausalLM
 base*/, cold_start/, pta_grpo/, grpo/   checkpoints and logs of the training stages; may be deleted
 """
-
-
-def _print_summary(summary: Summary, root: Path, say: Callable[..., None]) -> None:
-    models = list(summary.models.values())
-    count = len(models[0].samples)
-    head, rows = result_rows(models)
-    say()
-    title = f"{count} held-out questions, temperature 1, ± half of a 95 % interval"
-    say(result_table(title, head, rows))
-    say(
-        f"\n{paired_sentence(summary.gain, count)}\n{paired_sentence(summary.versus, count)}", highlight=False
-    )
-    if summary.quick:
-        say("[yellow]A smoke test: far too short for these numbers to mean anything.[/yellow]")
-    total = sum(summary.seconds.values())
-    times = ", ".join(f"{name} {seconds:.0f}" for name, seconds in summary.seconds.items())
-    say(f"\n[dim]{total:.0f} s in all ({times})[/dim]", highlight=False)
-    say(
-        f"\n  [bold]{root / 'trees.html'}[/bold]   plans before and after: open it in a browser\n"
-        f"  [bold]{root / 'curves.png'}[/bold]   loss, reward, accuracy\n"
-        f"  [bold]{root / 'model'}[/bold]        the model as a Hugging Face folder\n"
-        f"  [bold]{root / 'results.json'}[/bold] all numbers, and metrics.jsonl every step\n",
-        highlight=False,
-    )
