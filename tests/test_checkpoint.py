@@ -20,6 +20,7 @@ from ptagrpo import checkpoint
 from ptagrpo.checkpoint import load_model, parse_size, save_model, swap
 from ptagrpo.checkpoint.reading import read_header
 from ptagrpo.errors import CheckpointError, ConfigError
+from ptagrpo.models import ModelConfig
 from ptagrpo.policy import Policy
 
 FAMILIES = ["llama", "qwen2", "qwen3"]
@@ -411,3 +412,25 @@ def test_save_model_without_tokenizer(tiny_policy, tmp_path):
     model, config = load_model(tmp_path / "model")
     assert same(dict(model.parameters()), weights_of(policy))
     shutil.rmtree(tmp_path / "model")
+
+
+@pytest.mark.parametrize("case", ["llama_tied_llama3", "llama_untied", "qwen2_untied", "qwen3_tied"])
+def test_what_transformers_saves_is_read_with_the_same_logits(byte_tokenizer, tmp_path, case):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    import model_oracle
+
+    tokenizer = byte_tokenizer()
+    config = {**model_oracle.case_config(case), "vocab_size": tokenizer.vocab_size}
+    shapes = ModelConfig.from_dict(config).parameter_shapes()
+    theirs = model_oracle.build(config, model_oracle.random_weights(shapes, seed=3))
+    theirs.float().save_pretrained(tmp_path / "model", max_shard_size="20KB")
+    tokenizer.save(tmp_path / "model")
+    assert (tmp_path / "model" / "model.safetensors.index.json").exists()
+    ours = Policy.from_pretrained(tmp_path / "model")
+    assert ours.config.tie_word_embeddings == config["tie_word_embeddings"]
+    tokens = np.random.default_rng(0).integers(0, tokenizer.vocab_size, 30)
+    with torch.no_grad():
+        logprobs = torch.log_softmax(model_oracle.logits(theirs.double(), tokens), -1).numpy()
+    expected = logprobs[np.arange(29), tokens[1:]]
+    np.testing.assert_allclose(ours.logprobs([tokens])[0], expected, rtol=0, atol=2e-5)
