@@ -155,3 +155,32 @@ def test_an_evaluation_that_a_stop_prevented_is_made_up_for(tmp_path):
     assert (
         sum("eval_loss" in line for line in (tmp_path / "b" / "metrics.jsonl").read_text().splitlines()) == 2
     )
+
+
+def test_a_checkpoint_of_other_tensors_changes_nothing(stopped):
+    """Its manifest holds and its settings fit, but a moment has another shape: refused before loading."""
+    from safetensors.numpy import load_file, save_file
+
+    from ptagrpo.training.run_store import _seal
+
+    folder = stopped / "checkpoint-4"
+    moments = load_file(folder / "optimizer.safetensors")
+    moments["m.model.norm.weight"] = moments["m.model.norm.weight"][:-1]
+    save_file(moments, folder / "optimizer.safetensors")
+    (folder / "manifest.json").unlink()
+    _seal(folder, 4)
+    trainer = sft(stopped)
+    before = trainer.policy.model.parameters()["model.norm.weight"].copy()
+    with pytest.raises(CheckpointError, match=r"m\.model\.norm\.weight: expected .*\(16,\).*found .*\(15,\)"):
+        trainer.train("auto")
+    assert (trainer.policy.model.parameters()["model.norm.weight"] == before).all()
+
+
+def test_a_trainer_can_start_anew_after_a_run(tmp_path):
+    """Moments and counters begin at zero again; the weights go on from where they are."""
+    trainer = sft(tmp_path / "a", overwrite_output_dir=True)
+    trainer.train()
+    middle = trainer.policy.clone()
+    trainer.train()
+    sft(tmp_path / "b", policy=middle).train()
+    assert training_toys.result(tmp_path / "a", 4) == training_toys.result(tmp_path / "b", 4)

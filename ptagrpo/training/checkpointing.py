@@ -81,21 +81,34 @@ def load(folder: Path, policy: Policy, optimizer: _core.AdamW, optimizer_step: i
     Raises:
         CheckpointError: tensors are missing or have other shapes; nothing has changed then.
     """
-    moments = optimizer.moments()
-    tensors = read_tensors(folder / OPTIMIZER)
-    for name, pair in moments.items():
-        for kind, target in zip("mv", pair, strict=True):
-            found = tensors.get(f"{kind}.{name}")
-            if found is None or found.shape != target.shape or found.dtype != np.float32:
-                got = "nothing" if found is None else f"{found.dtype} {found.shape}"
-                raise CheckpointError(
-                    f"{folder / OPTIMIZER}: {kind}.{name}: expected float32 {target.shape}, found {got}"
-                )
-    policy.load_weights_from(folder)
-    for name, pair in moments.items():
-        for kind, target in zip("mv", pair, strict=True):
-            target[...] = tensors[f"{kind}.{name}"]
+    file = folder / OPTIMIZER
+    targets = {
+        f"{kind}.{n}": pair[i] for i, kind in enumerate("mv") for n, pair in optimizer.moments().items()
+    }
+    try:
+        with safetensors.safe_open(file, framework="numpy") as tensors:  # one tensor at a time in memory
+            present = set(tensors.keys())
+            for name, target in targets.items():
+                found = tensors.get_slice(name) if name in present else None
+                got = None if found is None else (found.get_dtype(), tuple(found.get_shape()))
+                if got != ("F32", target.shape):
+                    raise CheckpointError(f"{file}: {name}: expected ('F32', {target.shape}), found {got}")
+            policy.load_weights_from(folder)
+            for name, target in targets.items():
+                target[...] = tensors.get_tensor(name)
+    except (OSError, safetensors.SafetensorError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{file}: cannot be read: {error}") from error
     optimizer.step_count = optimizer_step
+
+
+def reset(optimizer: _core.AdamW) -> None:
+    """Make the optimizer as new."""
+    for pair in optimizer.moments().values():
+        for moment in pair:
+            moment[...] = 0.0
+    optimizer.step_count = 0
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:

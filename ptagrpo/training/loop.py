@@ -74,7 +74,9 @@ class Trainer:
                 f"{type(self.args).__name__}"
             )
         self.policy = model if isinstance(model, Policy) else Policy.from_pretrained(model)
-        self.optimizer = self._new_optimizer()
+        self.optimizer = _core.AdamW(
+            self.policy.model, self.args.adam_beta1, self.args.adam_beta2, self.args.adam_epsilon
+        )
         self.state = TrainerState()
         self.control = TrainerControl()
         self._bar = ProgressBar()
@@ -165,11 +167,6 @@ class Trainer:
 
     # The machinery.
 
-    def _new_optimizer(self) -> _core.AdamW:
-        return _core.AdamW(
-            self.policy.model, self.args.adam_beta1, self.args.adam_beta2, self.args.adam_epsilon
-        )
-
     def _start(self, store: RunStore, resume: bool | str | Path | None) -> None:
         folder = self._find_checkpoint(store, resume)
         self._run_identity = json.loads(json.dumps(self._identity()))
@@ -186,7 +183,7 @@ class Trainer:
                     )
                 store.clear()
             self.state = TrainerState()
-            self.optimizer = self._new_optimizer()
+            checkpointing.reset(self.optimizer)
             self._read_extra(store.root, {})
         else:
             self._restore(folder)
