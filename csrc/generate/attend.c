@@ -18,15 +18,19 @@ int64_t pta_attend_scratch(const pta_row_batch *batch, int64_t H, int64_t K, int
     return (batch->max_run * (H / K) * (batch->max_spans * P + 2 * D) + LANES - 1) / LANES * LANES;
 }
 
-static void store_row(const pta_row *row, const float *qkv, int64_t layer, int64_t H, int64_t K, int64_t D) {
+/* Key and value of one head of a row into its page. */
+static void store_head(const pta_row *row, const float *qkv, int64_t block, int64_t head, int64_t H, int64_t K, int64_t D) {
     int64_t slot = row->index % P;
-    float *page = row->pages[row->index / P];
-    for (int64_t k = 0; k < K; k++) {
-        float *keys = page + (layer * K + k) * 2 * D * P, *values = keys + D * P;
-        const float *key = qkv + (H + k) * D;
-        for (int64_t d = 0; d < D; d++) keys[d * P + slot] = key[d];
-        memcpy(values + slot * D, qkv + (H + K + k) * D, (size_t)D * sizeof(float));
-    }
+    float *keys = row->pages[row->index / P] + block, *values = keys + D * P;
+    const float *key = qkv + (H + head) * D;
+    for (int64_t d = 0; d < D; d++) keys[d * P + slot] = key[d];
+    memcpy(values + slot * D, qkv + (H + K + head) * D, (size_t)D * sizeof(float));
+}
+
+/* Small heads lie scattered: a page's block of one head is too short for the CPU to guess where the next one is. */
+PTA_INLINE void prefetch(const float *p, int64_t floats) {
+    if (floats <= 1024)
+        for (int64_t i = 0; i < floats; i += 16) __builtin_prefetch(p + i, 1);
 }
 
 /* scores[i·stride + j] = q_i · key_j, for N queries that lie D apart and all P keys of a page. */
@@ -119,9 +123,10 @@ typedef struct {
     int64_t H, K, D, G, width, stride;
 } shape;
 
-/* The pages of the path for all queries of the run at once, then each row's own pages. */
+/* The pages of the path for all queries of the run at once, then each row's own pages. store: first put the rows' own
+ * keys and values there. */
 PTA_CLONES static void attend_run(float *out, const float *qkv, const pta_row *rows, int64_t count, int64_t block,
-                                  int64_t head, const shape *n, float *scratch) {
+                                  int64_t head, const shape *n, bool store, float *scratch) {
     const int64_t D = n->D, G = n->G, stride = n->stride, queries = count * G, values = block + D * P;
     const pta_path *path = rows[0].path;
     const int64_t shared = path->num_spans;
@@ -130,14 +135,22 @@ PTA_CLONES static void attend_run(float *out, const float *qkv, const pta_row *r
     for (int64_t r = 0; r < count; r++)
         memcpy(w.q + r * G * D, qkv + r * n->width + head * G * D, (size_t)(G * D) * sizeof(float));
     memset(w.out, 0, (size_t)(queries * D) * sizeof(float));
+    prefetch(rows[0].pages[0] + block, D * P);
     for (int64_t s = 0; s < shared; s++)
         score_page(w.scores + s * P, stride, w.q, queries, path->spans[s].page + block, path->spans[s].count, D);
-    for (int64_t r = 0; r < count; r++)
+    for (int64_t r = 0; r < count; r++) {
+        if (store) store_head(&rows[r], qkv + r * n->width, block, head, n->H, n->K, D);
         for (int64_t p = 0; p <= rows[r].index / P; p++) {
             int64_t tokens = rows[r].index + 1 - p * P < P ? rows[r].index + 1 - p * P : P;
+            prefetch(rows[r].pages[p] + values, tokens * D);
+            if (p < rows[r].index / P)
+                prefetch(rows[r].pages[p + 1] + block, D * P);
+            else if (r + 1 < count)
+                prefetch(rows[r + 1].pages[0] + block, D * P);
             score_page(w.scores + r * G * stride + (shared + p) * P, stride, w.q + r * G * D, G,
                        rows[r].pages[p] + block, tokens, D);
         }
+    }
     for (int64_t i = 0; i < queries; i++) /* q is used up: its first component keeps the denominator */
         w.q[i * D] = softmax(w.scores + i * stride, (shared + rows[i / G].index / P + 1) * P, scale);
     for (int64_t s = 0; s < shared; s++)
@@ -161,15 +174,20 @@ void pta_attend(float *out, const float *qkv, const pta_row_batch *batch, int64_
     const int64_t per_thread = pta_attend_scratch(batch, H, K, D);
 #pragma omp parallel num_threads(pta_num_threads()) if (batch->R * H * D > 2048)
     {
+        /* rows that see one another's keys: all of them are stored before any is read */
+        if (batch->rows_share_segments) {
 #pragma omp for schedule(static)
-        for (int64_t r = 0; r < batch->R; r++) store_row(&batch->rows[r], qkv + r * n.width, layer, H, K, D);
+            for (int64_t r = 0; r < batch->R; r++)
+                for (int64_t k = 0; k < K; k++)
+                    store_head(&batch->rows[r], qkv + r * n.width, (layer * K + k) * 2 * D * P, k, H, K, D);
+        }
         float *mine = scratch + pta_thread() * per_thread;
 #pragma omp for schedule(dynamic)
         for (int64_t item = 0; item < batch->num_runs * K; item++) {
             const pta_run *run = &batch->runs[item / K];
             int64_t head = item % K;
             attend_run(out + run->first * H * D, qkv + run->first * n.width, batch->rows + run->first, run->count,
-                       (layer * K + head) * 2 * D * P, head, &n, mine);
+                       (layer * K + head) * 2 * D * P, head, &n, !batch->rows_share_segments, mine);
         }
     }
 }

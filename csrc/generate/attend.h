@@ -41,6 +41,7 @@ typedef struct {
     const pta_run *runs;    /* [num_runs] cover the rows in order */
     int64_t max_spans;      /* over the rows: spans of the path plus own pages */
     int64_t max_run;        /* largest count of a run */
+    bool rows_share_segments; /* some rows are tokens of one segment (then next to each other, in order) */
 } pta_row_batch;
 
 /* Floats of scratch per thread. */

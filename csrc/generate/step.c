@@ -42,6 +42,7 @@ static pta_row_batch find_runs(pta_step *s, const pta_config *c) {
             last->count++;
         else
             s->runs[batch.num_runs++] = (pta_run){i, 1};
+        if (i && s->rows[i].pages == s->rows[i - 1].pages) batch.rows_share_segments = true;
         int64_t spans = s->rows[i].path->num_spans + s->rows[i].index / PTA_PAGE_TOKENS + 1;
         if (spans > batch.max_spans) batch.max_spans = spans;
     }
