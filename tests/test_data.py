@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 
 import pytest
 
@@ -167,6 +169,28 @@ def test_missing_empty_and_unknown_files(tmp_path):
         read_rows({"train": [GSM]})
     with pytest.raises(DataError, match="row 2: expected a mapping"):
         read_rows([GSM, "text"])
+
+
+def test_hub_ids_and_names_of_formats_go_through_the_datasets_package(monkeypatch):
+    asked = []
+
+    def load_dataset(name, config, split):
+        asked.append((name, config, split))
+        if name == "org/broken":
+            raise RuntimeError("gated")
+        return FakeDataset([GSM])
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    assert load_questions("gsm8k")[0].answer == "1038"
+    assert load_traces("gsm8k", split="test")[0]["answer"] == "1038"
+    assert load_questions("org/name")[0].answer == "1038"
+    with pytest.raises(DataError, match="org/broken: could not load split 'train' from the hub: gated"):
+        load_questions("org/broken")
+    gsm = [("openai/gsm8k", "main", split) for split in ("train", "test")]
+    assert asked[:3] == [*gsm, ("org/name", None, "train")]
+    monkeypatch.setitem(sys.modules, "datasets", None)  # as if it were not installed
+    with pytest.raises(ConfigError, match=r"'org/name' is not a file here.*pip install 'ptagrpo\[data\]'"):
+        load_questions("org/name")
 
 
 # --- formats

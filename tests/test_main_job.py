@@ -1,8 +1,8 @@
 """The main job on real input, through the command line.
 
 A Qwen2.5-architecture model of small width with the real Qwen2.5 tokenizer and chat template (151,936
-entries) is distilled for, fine-tuned, trained by PTA-GRPO and evaluated. Random weights solve nothing; what is
-checked is that losses fall, and that every count, weight and file is right.
+entries) is distilled for, fine-tuned, trained by PTA-GRPO and evaluated. Random weights solve nothing; what
+is checked is that losses fall, and that every count, weight and file is right.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MODEL = {
     "hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "tie_word_embeddings": True, "initializer_range": 0.2,
 }  # fmt: skip
-RECORDS, QUESTIONS, PLANS, COTS = 16, 8, 2, 2
+RECORDS, QUESTIONS, PLANS, COTS = 12, 8, 2, 2
 BENCHMARKS = {"math500": 500, "aime24": 30, "aime25": 30, "amc23": 40}
 
 
@@ -212,7 +212,7 @@ def test_distilled_records(plans, work):
     rows = list(read_jsonl(plans))
     report = json.loads((work / "plans.report.json").read_text())
     dropped = list(read_jsonl(work / "plans.dropped.jsonl"))
-    assert len(rows) + len(dropped) == report["traces"] and report["records"] == len(rows) >= 14
+    assert len(rows) + len(dropped) == report["traces"] and report["records"] == len(rows) >= 10
     assert not dropped and report["cached"] == len(rows) and report["requests"] == 0
     assert all(row["plan"].startswith("1. Restate") and row["think"] and row["answer"] for row in rows)
     assert "sk-test-main-job" not in "".join(p.read_text() for p in work.glob("plans*"))
@@ -272,6 +272,8 @@ def test_evaluation_of_all_four_benchmarks(trained, real, work):
         "--max_new_tokens",
         8,
         "--temperature",
+        1,
+        "--top_p",
         1,
         "--no_progress",
     )
