@@ -77,8 +77,7 @@ def jsonl(path, rows):
     return write(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-# --- file kinds
-# ------------------------------------------------------------------------------------------------
+# --- file kinds ---
 
 
 class FakeDataset:
@@ -193,8 +192,7 @@ def test_hub_ids_and_names_of_formats_go_through_the_datasets_package(monkeypatc
         load_questions("org/name")
 
 
-# --- formats
-# ---------------------------------------------------------------------------------------------------
+# --- formats ---
 
 
 @pytest.mark.parametrize(
@@ -315,8 +313,7 @@ def test_a_malformed_sft_row_is_refused(row, told):
     assert str(caught.value).startswith("row 2: ") and told in str(caught.value)
 
 
-# --- the real files
-# --------------------------------------------------------------------------------------------
+# --- the real files ---
 
 
 def test_real_training_sets(shared_data):

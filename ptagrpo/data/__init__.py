@@ -1,5 +1,4 @@
-"""Data sets in, records out: RL questions, worked solutions and SFT rows from lists, JSONL, JSON, parquet,
-the hub.
+"""Data sets in, records out: RL questions, worked solutions, SFT rows from lists, files or the hub.
 
 `formats/` holds one file per training-set format, `readers.py` the file kinds, `chains.py` the built-in task.
 """

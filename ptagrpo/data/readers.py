@@ -1,8 +1,7 @@
 """Rows from wherever they live: a list, JSONL, a JSON array, parquet, a `datasets.Dataset`, the hub.
 
 Every row remembers where it came from, so that an error about its contents can name the file and the line.
-What the
-columns mean is not known here: see `ptagrpo.data.formats`.
+What the columns mean is not known here: see `ptagrpo.data.formats`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Plan distillation: a teacher (an OpenAI-compatible endpoint, or the model itself) turns worked solutions
-into plans.
+"""Plan distillation: a teacher (an endpoint, or the model itself) turns worked solutions into plans.
 
 See `docs/distill.md`.
 """

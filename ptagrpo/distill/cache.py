@@ -1,8 +1,7 @@
-"""Finished replies on disk: append-only JSON lines, keyed by a hash of the request. A killed run goes on
-from here.
+"""Finished replies on disk: append-only JSON lines, keyed by a hash of the request.
 
 A reply is on the disk (fsync) before it counts as finished. Whatever the moment of a kill, at most the line
-being written is lost; it is cut off when the cache is opened again.
+being written is lost; it is cut off when the cache is opened again. A killed run goes on from here.
 """
 
 from __future__ import annotations

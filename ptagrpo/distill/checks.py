@@ -1,8 +1,7 @@
 """Is a teacher's reply a usable plan? Cleaning of the reply, and the reasons for refusing it.
 
 A plan that states the final answer would teach the model to skip the reasoning; one with a tag inside would
-break the
-template. Both are refused, never repaired.
+break the template. Both are refused, never repaired.
 """
 
 from __future__ import annotations

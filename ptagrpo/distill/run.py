@@ -1,5 +1,4 @@
-"""Plan distillation (stage 1 of the paper): from worked solutions to records with a plan, resumable at the
-request."""
+"""Plan distillation (stage 1): from worked solutions to records with a plan, resumable at the request."""
 
 from __future__ import annotations
 
@@ -24,11 +23,10 @@ class DistillReport:
     """What came of a distillation.
 
     rows: records {"id", "question", "plan", "think", "answer"} in the order of the traces.
-    dropped: {"id", "question", "reason", "plan"} of every trace that gave no record; nothing vanishes
-    silently.
+    dropped: {"id", "question", "reason", "plan"} of every trace that gave no record.
     requests, cached: replies asked for in this run, replies taken from the cache. retries: repeated requests.
-    prompt_tokens, completion_tokens: of this run's replies, as the endpoint counts; `uncounted` replies told
-    nothing.
+    prompt_tokens, completion_tokens: of this run's replies, as counted by the endpoint.
+    uncounted: replies without token counts.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)

@@ -1,5 +1,4 @@
-"""One file per training-set or trace format. The folder is the registry: a module here with a `FORMAT` is a
-format.
+"""One file per training-set or trace format. The folder is the registry: a module here has a `FORMAT`.
 
 A format turns one row (a plain dict) into what a stage needs:
 

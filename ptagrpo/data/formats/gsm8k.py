@@ -1,5 +1,4 @@
-"""GSM8K: word problems with a worked solution whose last line is `#### N`; `<<12*3=36>>` are calculator
-notes."""
+"""GSM8K: word problems whose worked solution ends in a line `#### N`; `<<12*3=36>>` are calculator notes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Traces in the manner of Qwen2.5-Math's evaluation: question, gt, code (k responses), pred, score (k
-verdicts)."""
+"""Traces as Qwen2.5-Math's evaluation writes them: question, gt, code (k responses), pred, score (verdicts)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Any row with a question and an answer under one of the usual names: what is tried when nothing else
-fits."""
+"""Any row with a question and an answer under the usual names: what is tried when nothing else fits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""verl's parquet schema: data_source, prompt (messages), ability, reward_model {style, ground_truth},
-extra_info."""
+"""verl's schema: data_source, prompt (messages), ability, reward_model {style, ground_truth}, extra_info."""
 
 from __future__ import annotations
 
