@@ -6,6 +6,7 @@ import gc
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,3 +173,53 @@ def test_the_cache_keeps_its_model_alive():
     other = _core.Cache(cache.model)
     expected = sample(other, other.prefill([ids(1, 2)], roots(1)), [0], 3)["tokens"][0]
     assert sample(cache, handle, [0], 3)["tokens"][0].tolist() == expected.tolist()
+
+
+@pytest.mark.skipif(
+    bool(_core.build_info()["sanitize"]), reason="sanitizers reserve address space of their own"
+)
+def test_memory_shortage_is_an_error_that_leaves_the_cache():
+    """Under an address-space limit: MemoryError with the bytes that were wanted, and all goes on afterwards."""
+    resource = pytest.importorskip("resource")
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("needs /proc to know how much address space is in use")
+    model = make_model(layers=4, heads=8, kv_heads=8, head_dim=64)
+    cache = _core.Cache(model)
+    prompt = cache.prefill([ids(1, 2, 3)], roots(1))
+    before = cache.bytes, cache.num_segments
+    used = next(
+        int(line.split()[1]) << 10 for line in status.read_text().splitlines() if line[:7] == "VmSize:"
+    )
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (150 << 20), hard))
+    try:
+        with pytest.raises(MemoryError, match="cannot allocate 524288 more bytes for the KV cache"):
+            cache.prefill([np.zeros(5000, np.int32)] * 4, np.repeat(prompt, 4))  # 328 MB
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert (cache.bytes, cache.num_segments) == before
+    assert sample(cache, prompt, [0], 3)["lengths"].tolist() == [3]
+
+
+def test_repeated_calls_do_not_leak(cache):
+    """Resident memory stays level over calls that succeed and calls that fail."""
+    status = Path("/proc/self/statm")
+    if not status.exists():
+        pytest.skip("needs /proc to see resident memory")
+
+    def turn():
+        prompts = cache.prefill([ids(*range(36)), ids(5)], roots(2))
+        chains = sample(cache, np.repeat(prompts, 20), np.arange(40), 35)["handles"]
+        with pytest.raises(ValueError, match="is not a handle"):
+            sample(cache, [*prompts, 12345], np.arange(3), 5)
+        with pytest.raises(ValueError, match="must be 0 to 36"):
+            cache.prefill([ids(1, 2), ids(99)], roots(2))
+        cache.free(handles_of(prompts, chains))
+
+    resident = []
+    for _ in range(3):
+        for _ in range(40):
+            turn()
+        resident.append(int(status.read_text().split()[1]) * 4096)
+    assert resident[2] - resident[1] < 4 << 20  # a turn handles some 1.5 MB of pages
