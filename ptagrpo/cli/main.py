@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ..errors import PtagrpoError
+from ..errors import ConfigError, PtagrpoError, did_you_mean
 from .arguments import normalise
 
 
@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     usage_errors = typer.BadParameter.__mro__[2]  # ClickException, of whichever click this typer carries
     try:
         command = snake_case_flags(typer.main.get_command(app))
+        _check_command(arguments, command.commands)
         result = command.main(args=normalise(arguments), prog_name="ptagrpo", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except typer.Exit as stop:
@@ -51,6 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"error: {_message(error)}", file=sys.stderr)
         return 2
+
+
+def _check_command(arguments: Sequence[str], known: Iterable[str]) -> None:
+    """Refuse an unknown command with a suggestion (typer's own came late and is not always there)."""
+    name = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if name is not None and name not in known:
+        raise ConfigError(
+            f"there is no command '{name}'; there are {', '.join(known)}.{did_you_mean(name, known)}"
+        )
 
 
 def _message(error: BaseException) -> str:
