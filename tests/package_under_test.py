@@ -7,6 +7,7 @@ repository root would find it before the installed package.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -25,4 +26,11 @@ def choose_package() -> None:
     os.environ["PYTHONSAFEPATH"] = "1"  # Python 3.11+: `python -m` does not put the working directory first
 
 
+def heed_ctrl_c() -> None:
+    """Undo an ignored SIGINT, which shells give to background jobs and children inherit: tests interrupt runs."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 choose_package()
+heed_ctrl_c()
