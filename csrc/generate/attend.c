@@ -19,7 +19,8 @@ int64_t pta_attend_scratch(const pta_row_batch *batch, int64_t H, int64_t K, int
 }
 
 /* Key and value of one head of a row into its page. */
-static void store_head(const pta_row *row, const float *qkv, int64_t block, int64_t head, int64_t H, int64_t K, int64_t D) {
+static void store_head(const pta_row *row, const float *qkv, int64_t block, int64_t head, int64_t H, int64_t K,
+                       int64_t D) {
     int64_t slot = row->index % P;
     float *keys = row->pages[row->index / P] + block, *values = keys + D * P;
     const float *key = qkv + (H + head) * D;
@@ -34,7 +35,8 @@ PTA_INLINE void prefetch(const float *p, int64_t floats) {
 }
 
 /* scores[i·stride + j] = q_i · key_j, for N queries that lie D apart and all P keys of a page. */
-PTA_INLINE void score_queries(float *scores, int64_t stride, const float *q, const float *keys, int64_t D, const int N) {
+PTA_INLINE void score_queries(float *scores, int64_t stride, const float *q, const float *keys, int64_t D,
+                              const int N) {
     for (int64_t j = 0; j < P; j += LANES) {
         lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
         for (int64_t d = 0; d < D; d++) {
@@ -54,7 +56,8 @@ PTA_INLINE void score_queries(float *scores, int64_t stride, const float *q, con
 PTA_INLINE void score_page(float *scores, int64_t stride, const float *q, int64_t num_queries, const float *keys,
                            int64_t count, int64_t D) {
     int64_t i = 0;
-    for (; i + TOGETHER <= num_queries; i += TOGETHER) score_queries(scores + i * stride, stride, q + i * D, keys, D, 4);
+    for (; i + TOGETHER <= num_queries; i += TOGETHER)
+        score_queries(scores + i * stride, stride, q + i * D, keys, D, 4);
     for (; i < num_queries; i++) score_queries(scores + i * stride, stride, q + i * D, keys, D, 1);
     for (i = 0; i < num_queries; i++)
         for (int64_t j = count; j < P; j++) scores[i * stride + j] = -INFINITY;
@@ -168,8 +171,8 @@ PTA_CLONES static void attend_run(float *out, const float *qkv, const pta_row *r
     }
 }
 
-void pta_attend(float *out, const float *qkv, const pta_row_batch *batch, int64_t layer, int64_t H, int64_t K, int64_t D,
-                float *scratch) {
+void pta_attend(float *out, const float *qkv, const pta_row_batch *batch, int64_t layer, int64_t H, int64_t K,
+                int64_t D, float *scratch) {
     const shape n = {H, K, D, H / K, (H + 2 * K) * D, batch->max_spans * P};
     const int64_t per_thread = pta_attend_scratch(batch, H, K, D);
 #pragma omp parallel num_threads(pta_num_threads()) if (batch->R * H * D > 2048)

@@ -46,7 +46,8 @@ typedef struct {
 } sampling;
 
 /* Resolve parents and number their sources in order of appearance; chains in the caller's order for now. */
-static pta_code resolve(sampling *g, const int64_t *parents, const uint64_t *keys, const int32_t *max_new, pta_error *err) {
+static pta_code resolve(sampling *g, const int64_t *parents, const uint64_t *keys, const int32_t *max_new,
+                        pta_error *err) {
     pta_cache *cache = g->cache;
     pta_code code = PTA_OK;
     for (int64_t b = 0; b < g->B && !code; b++) {
@@ -154,7 +155,8 @@ static bool accept(sampling *g, chain *c, const pta_draw *draw, uint8_t *finish)
 static pta_code draw_tokens(sampling *g, int64_t first, int64_t n, int64_t *kept, uint8_t *finish, pta_error *err) {
     const int64_t V = g->cache->model->config.V;
     int64_t failed = n;
-#pragma omp parallel for num_threads(pta_num_threads()) schedule(dynamic, 4) reduction(min : failed) if (n * V > 4096 && n > 1)
+    const bool parallel = n > 1 && n * V > 4096;
+#pragma omp parallel for num_threads(pta_num_threads()) schedule(dynamic, 4) reduction(min : failed) if (parallel)
     for (int64_t i = 0; i < n; i++) {
         const chain *c = &g->chains[g->live[first + i]];
         double u = pta_uniform(c->key, (uint64_t)c->count);
@@ -165,7 +167,8 @@ static pta_code draw_tokens(sampling *g, int64_t first, int64_t n, int64_t *kept
     }
     if (failed < n) {
         const chain *c = &g->chains[g->live[first + failed]];
-        return pta_fail(err, PTA_E_NONFINITE, "logits of chain %lld at token %d hold NaN or +infinity (or -infinity only): "
+        return pta_fail(err, PTA_E_NONFINITE,
+                        "logits of chain %lld at token %d hold NaN or +infinity (or -infinity only): "
                         "the weights have diverged", (long long)c->index, (int)c->count);
     }
     pta_code code = need_log(g, n, err);
@@ -188,7 +191,8 @@ static pta_code first_tokens(sampling *g, uint8_t *finish, pta_error *err) {
             const chain *c = &g->chains[g->live[next]];
             if (c->source != previous) {
                 if (rows == most) break;
-                memcpy(g->hidden + rows * C, g->cache->segments[g->sources[c->source]].hidden, (size_t)C * sizeof(float));
+                memcpy(g->hidden + rows * C, g->cache->segments[g->sources[c->source]].hidden,
+                       (size_t)C * sizeof(float));
                 rows++;
                 previous = c->source;
             }
@@ -238,7 +242,8 @@ static pta_code deal_out(const sampling *g, pta_samples *out, pta_error *err) {
     if (!next || !out->tokens || !out->logprobs || !out->sampling_logprobs || !out->entropies) {
         pta_free(next);
         pta_samples_free(out);
-        return pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld bytes for sampled tokens", (long long)(16 * g->logged));
+        return pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld bytes for sampled tokens",
+                        (long long)(16 * g->logged));
     }
     for (int64_t i = 0; i < g->B; i++) {
         const chain *c = &g->chains[i];
@@ -297,7 +302,8 @@ pta_code pta_cache_sample(pta_cache *cache, pta_samples *out, const int64_t *par
     g->hidden = pta_alloc_uninit(pta_step_logits_rows(c) * c->C, sizeof *g->hidden);
     if (!g->step || !g->chains || !g->live || !g->sources || !g->paths || !g->sampler || !g->hidden)
         code = pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld bytes for %lld chains",
-                        (long long)(pta_num_threads() * g->sampler_bytes + B * (int64_t)sizeof *g->chains), (long long)B);
+                        (long long)(pta_num_threads() * g->sampler_bytes + B * (int64_t)sizeof *g->chains),
+                        (long long)B);
     else
         code = run(g, out, parents, keys, max_new, err);
     if (code)

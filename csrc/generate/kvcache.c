@@ -56,7 +56,8 @@ pta_code pta_cache_slot(const pta_cache *cache, int32_t *slot, int64_t handle, c
 
 static pta_code grow_segments(pta_cache *cache, pta_error *err) {
     int64_t capacity = cache->capacity ? 2 * (int64_t)cache->capacity : 64;
-    if (capacity > INT32_MAX / 2) return pta_fail(err, PTA_E_MEMORY, "a cache holds at most %d segments", INT32_MAX / 2);
+    if (capacity > INT32_MAX / 2)
+        return pta_fail(err, PTA_E_MEMORY, "a cache holds at most %d segments", INT32_MAX / 2);
     pta_segment *segments = pta_alloc(capacity, sizeof *segments);
     int32_t *vacant = pta_alloc(capacity, sizeof *vacant);
     if (!segments || !vacant) {
@@ -88,7 +89,8 @@ pta_code pta_segment_open(pta_cache *cache, int32_t *slot, int32_t parent, pta_e
         cache->segments[i].generation = 0;
     }
     uint32_t generation = cache->segments[i].generation;
-    cache->segments[i] = (pta_segment){.parent = parent, .generation = generation, .live = true, .pending = -1, .mark = -1};
+    cache->segments[i] = (pta_segment){.parent = parent, .generation = generation, .live = true, .pending = -1,
+                                       .mark = -1};
     if (parent >= 0) {
         pta_segment *p = &cache->segments[parent];
         cache->segments[i].start = p->start + p->length;
@@ -143,7 +145,8 @@ pta_code pta_segment_reserve(pta_cache *cache, int32_t slot, int64_t tokens, pta
         int64_t capacity = wanted > 2 * s->page_capacity ? wanted : 2 * s->page_capacity;
         float **pages = pta_alloc(capacity, sizeof *pages);
         if (!pages)
-            return pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld bytes for a page table", (long long)(8 * capacity));
+            return pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld bytes for a page table",
+                            (long long)(8 * capacity));
         if (s->num_pages) memcpy(pages, s->pages, (size_t)s->num_pages * sizeof *pages);
         pta_free(s->pages);
         s->pages = pages;
@@ -163,7 +166,8 @@ pta_code pta_segment_need_hidden(pta_cache *cache, int32_t slot, pta_error *err)
     if (s->hidden) return PTA_OK;
     int64_t C = cache->model->config.C;
     s->hidden = pta_alloc(C, sizeof *s->hidden);
-    if (!s->hidden) return pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld bytes for a hidden state", (long long)(4 * C));
+    if (!s->hidden)
+        return pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld bytes for a hidden state", (long long)(4 * C));
     cache->bytes += 4 * C;
     return PTA_OK;
 }
@@ -225,7 +229,8 @@ pta_code pta_cache_release(pta_cache *cache, const int64_t *handles, int64_t n, 
 pta_code pta_cache_check_version(pta_cache *cache, pta_error *err) {
     if (cache->num_live == 0) cache->version = cache->model->version;
     if (cache->version != cache->model->version)
-        return pta_fail(err, PTA_E_STATE, "weights changed since prefill: the %d stored segments belong to older weights; "
+        return pta_fail(err, PTA_E_STATE,
+                        "weights changed since prefill: the %d stored segments belong to older weights; "
                         "free them and prefill again", (int)cache->num_live);
     return PTA_OK;
 }

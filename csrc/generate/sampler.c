@@ -1,5 +1,5 @@
-/* Method: one pass finds block maxima, one the weights e = exp((logit - max)/T) with sums per block. Filters never sort:
- * a bound that can be proved keeps all but a few candidates out, and a quickselect that carries weights finds the
+/* Method: one pass finds block maxima, one the weights e = exp((logit - max)/T) with sums per block. Filters never
+ * sort: a bound that can be proved keeps all but a few candidates out, and a quickselect that carries weights finds the
  * smallest logit that stays. Then one walk in vocabulary order inverts the cumulative sum. Sums over more than a block
  * of floats are double. */
 #include "sampler.h"
@@ -25,7 +25,9 @@ typedef struct {
 static int64_t block_count(int64_t V) { return (V + BLOCK - 1) / BLOCK; }
 static int64_t round_64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-int64_t pta_sampler_scratch(int64_t V) { return 4 * round_64(4 * V) + round_64(4 * block_count(V)) + round_64(8 * block_count(V)); }
+int64_t pta_sampler_scratch(int64_t V) {
+    return 4 * round_64(4 * V) + round_64(4 * block_count(V)) + round_64(8 * block_count(V));
+}
 
 static workspace carve(void *scratch, int64_t V) {
     char *p = scratch;
@@ -65,8 +67,8 @@ PTA_CLONES static float find_tops(float *block_top, const float *logits, int64_t
 }
 
 /* weight[j] = e^x with x = (logit - top)·scale; returns Σ e^x and Σ e^x·x (for the entropy). */
-PTA_CLONES static double find_weights(float *weight, double *block_sum, double *weighted, const float *logits, int64_t V,
-                                      float top, float scale) {
+PTA_CLONES static double find_weights(float *weight, double *block_sum, double *weighted, const float *logits,
+                                      int64_t V, float top, float scale) {
     double total = 0.0, total_x = 0.0;
     for (int64_t b = 0; b * BLOCK < V; b++) {
         int64_t last = (b + 1) * BLOCK < V ? (b + 1) * BLOCK : V;
@@ -158,7 +160,7 @@ static int64_t filter(workspace *w, const float *logits, int64_t V, const pta_sa
         for (int64_t b = 0; b < blocks; b++) w->value[b] = w->block_top[b], w->mass[b] = 1.0f;
         bound = select_threshold(w->value, w->mass, blocks, (double)s->top_k);
     }
-    if (use_p && !use_k) { /* all weights below δ sum to less than V·δ = (1 - p)·total: they are outside the top p */
+    if (use_p && !use_k) { /* weights below δ sum to less than V·δ = (1 - p)·total: outside the top p */
         double delta = (1.0 - s->top_p) * total / (double)V;
         float floor = top + (float)log(delta) / scale;
         floor -= 1e-5f * (fabsf(floor) + fabsf(top)) + 1e-6f / scale;

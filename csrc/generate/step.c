@@ -14,7 +14,8 @@ void pta_step_free(pta_step *s) {
     pta_buffer_free(&s->logits);
 }
 
-void pta_step_add(pta_step *s, const pta_cache *cache, int32_t slot, const pta_path *path, int64_t index, int32_t token) {
+void pta_step_add(pta_step *s, const pta_cache *cache, int32_t slot, const pta_path *path, int64_t index,
+                  int32_t token) {
     const pta_segment *segment = &cache->segments[slot];
     int64_t i = s->num_rows++;
     s->rows[i] = (pta_row){path, segment->pages, index};
@@ -63,7 +64,8 @@ pta_code pta_step_run(pta_step *s, const pta_cache *cache, pta_error *err) {
     int64_t wide = width > 2 * c->F ? width : 2 * c->F, product = HD > c->F ? HD : c->F;
     float *x = pta_buffer_reserve(&s->activations, R * (2 * c->C + wide + product), err);
     if (!x) return PTA_E_MEMORY;
-    float *scores = pta_buffer_reserve(&s->scores, pta_num_threads() * pta_attend_scratch(&batch, c->H, c->K, c->D), err);
+    float *scores = pta_buffer_reserve(&s->scores, pta_num_threads() * pta_attend_scratch(&batch, c->H, c->K, c->D),
+                                       err);
     if (!scores) return PTA_E_MEMORY;
     float *normed = x + R * c->C, *middle = normed + R * c->C, *out = middle + R * wide;
     pta_embedding_forward(x, m->weights.embed, s->tokens, R, c->C);
@@ -71,8 +73,8 @@ pta_code pta_step_run(pta_step *s, const pta_cache *cache, pta_error *err) {
         const pta_layer *w = &m->weights.layers[l];
         pta_rmsnorm_forward(normed, NULL, x, w->input_norm, R, c->C, c->eps);
         project(middle, normed, w->qkv, R, width, c->C, false);
-        pta_heads_forward(middle, NULL, NULL, w->qkv_bias, w->q_norm, w->k_norm, m->rope, s->positions, R, c->H, c->K, c->D,
-                          c->eps);
+        pta_heads_forward(middle, NULL, NULL, w->qkv_bias, w->q_norm, w->k_norm, m->rope, s->positions, R, c->H, c->K,
+                          c->D, c->eps);
         pta_attend(out, middle, &batch, l, c->H, c->K, c->D, scores);
         project(x, out, w->o, R, c->C, HD, true);
         pta_rmsnorm_forward(normed, NULL, x, w->post_norm, R, c->C, c->eps);

@@ -6,7 +6,8 @@
 #include "../core/memory.h"
 
 static pta_code check_offsets(const int64_t *offsets, int64_t n, int64_t total, pta_error *err) {
-    if (offsets[0] != 0) return pta_fail(err, PTA_E_VALUE, "token_offsets: must start at 0, got %lld", (long long)offsets[0]);
+    if (offsets[0] != 0)
+        return pta_fail(err, PTA_E_VALUE, "token_offsets: must start at 0, got %lld", (long long)offsets[0]);
     for (int64_t t = 0; t < n; t++)
         if (offsets[t + 1] < offsets[t])
             return pta_fail(err, PTA_E_VALUE, "token_offsets: decreases at token %lld (%lld, then %lld)", (long long)t,

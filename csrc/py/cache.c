@@ -40,10 +40,12 @@ static PyObject *stop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     if (!offsets) return NULL;
     const uint8_t *stops = pta_py_vector(stops_in, "stop_bytes", NPY_UINT8, -1, "bytes", &num_stop_bytes);
     if (!stops) return NULL;
-    const int32_t *stop_offsets = pta_py_vector(stop_offsets_in, "stop_offsets", NPY_INT32, -1, "n+1", &num_stop_offsets);
+    const int32_t *stop_offsets = pta_py_vector(stop_offsets_in, "stop_offsets", NPY_INT32, -1, "n+1",
+                                                &num_stop_offsets);
     if (!stop_offsets) return NULL;
     if (num_offsets < 1) return PyErr_Format(PyExc_ValueError, "token_offsets: expected V+1 >= 1 entries, got none");
-    if (num_stop_offsets < 1) return PyErr_Format(PyExc_ValueError, "stop_offsets: expected n+1 >= 1 entries, got none");
+    if (num_stop_offsets < 1)
+        return PyErr_Format(PyExc_ValueError, "stop_offsets: expected n+1 >= 1 entries, got none");
     py_stop_table *self = (py_stop_table *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     pta_error err = {0};
@@ -72,8 +74,8 @@ static PyType_Spec stop_spec = {"ptagrpo._core.StopTable", sizeof(py_stop_table)
 PyDoc_STRVAR(cache_doc,
              "Cache(model)\n--\n\n"
              "Keys and values of a growing forest of token segments, and sampling from it.\n\n"
-             "A segment is stored once, however many segments continue it. Segments are named by int64 handles; a freed\n"
-             "handle is refused. While segments are stored, weights must not change: the cache refuses when they went\n"
+             "A segment is stored once, however many segments continue it. Segments are named by int64 handles; a\n"
+             "freed handle is refused. While segments are stored, weights must not change: the cache refuses when they went\n"
              "through the core (an optimizer step), and cannot notice writing into the views of Model.parameters().\n"
              "The cache keeps its model alive.");
 
@@ -182,8 +184,8 @@ static PyObject *cache_prefill(PyObject *object, PyObject *args, PyObject *kwarg
 }
 
 PyDoc_STRVAR(sample_doc,
-             "sample(parents, keys, max_new_tokens, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, eos=None, stops=None)\n"
-             "--\n\n"
+             "sample(parents, keys, max_new_tokens, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, eos=None, "
+             "stops=None)\n--\n\n"
              "Continue segments by sampled tokens, all chains in one batch.\n\n"
              "Args:\n"
              "    parents: int64[B], the segment that each chain continues; repeats share its keys and values.\n"
@@ -195,11 +197,11 @@ PyDoc_STRVAR(sample_doc,
              "    eos: int32[] tokens that end a chain; the token is part of the chain.\n"
              "    stops: StopTable or None.\n\n"
              "Returns:\n"
-             "    dict of handles int64[B] (each chain is a new segment), lengths int32[B], finish uint8[B] (0 length,\n"
-             "    1 eos, 2 stop string), and chain after chain: tokens int32[total], logprobs float32[total] and\n"
+             "    dict of handles int64[B] (each chain is a new segment), lengths int32[B], finish uint8[B] (0\n"
+             "    length, 1 eos, 2 stop string), and chain after chain: tokens int32[total], logprobs float32[total] and\n"
              "    entropies float32[total] (nats) under softmax(logits / temperature), before filters, and\n"
-             "    sampling_logprobs float32[total] under the distribution drawn from. Greedy: logprobs and entropies at\n"
-             "    temperature 1, sampling_logprobs 0.\n\n"
+             "    sampling_logprobs float32[total] under the distribution drawn from. Greedy: logprobs and entropies\n"
+             "    at temperature 1, sampling_logprobs 0.\n\n"
              "Raises:\n"
              "    TypeError, ValueError: an argument. RuntimeError: a freed parent, changed weights.\n"
              "    FloatingPointError: logits that are not finite. MemoryError, KeyboardInterrupt.\n"
@@ -248,7 +250,8 @@ static PyObject *sample_result(const pta_samples *s, npy_intp B) {
 }
 
 static PyObject *cache_sample(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"parents", "keys", "max_new_tokens", "temperature", "top_k", "top_p", "min_p", "eos", "stops", NULL};
+    static char *names[] = {"parents", "keys", "max_new_tokens", "temperature", "top_k", "top_p", "min_p", "eos",
+                            "stops", NULL};
     py_cache *self = (py_cache *)object;
     PyObject *parents_in, *keys_in, *max_new_in, *eos_in = Py_None, *stops_in = Py_None;
     pta_sample_options options = {.sampling = {1.0, 0, 1.0, 0.0}};
@@ -288,7 +291,8 @@ PyDoc_STRVAR(free_doc,
              "free(handles)\n--\n\n"
              "Release segments: int64[n], children first or together with their parents.\n\n"
              "Raises:\n"
-             "    RuntimeError: freed before, twice in the list, or a live child is not in the list; then nothing is freed.\n"
+             "    RuntimeError: freed before, twice in the list, or a live child is not in the list; then nothing is\n"
+             "    freed.\n"
              "    ValueError: not a handle of this cache.");
 
 static PyObject *cache_release(PyObject *object, PyObject *handles_in) {
