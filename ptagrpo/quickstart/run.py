@@ -223,7 +223,10 @@ def _improve_base(
             return share, number
         number += 1
         folder = root / f"base_round{number + 1}"
-        metrics["base"] += stages.train_base(policy, settings, folder, seed, number, progress=progress)
+        polish = share.value >= settings.polish_from
+        metrics["base"] += stages.train_base(
+            policy, settings, folder, seed, number, polish=polish, progress=progress
+        )
 
 
 def _tokens(metrics: dict[str, list[dict[str, Any]]], responses_per_rollout: int) -> dict[str, float]:

@@ -40,7 +40,7 @@ class QuickstartSettings:
 
     base_steps: optimizer steps of the base, 8 records each. base_rounds, round_steps: further rounds of
         training, and their steps, while the base's reasoning under a right plan is right less often than
-        `good_enough`.
+        `good_enough`. polish_from: from this share on, a further round polishes (see `base`).
     cold_steps: optimizer steps of the cold start, 16 records each.
     rollouts: RL rollouts of `questions_per_rollout` questions x 12 responses, two optimizer steps each.
     held_out: test questions. checks: training questions of the base's check. trees: test questions on the
@@ -51,6 +51,7 @@ class QuickstartSettings:
     base_rounds: int = 4
     round_steps: int = 1200
     good_enough: float = 0.85
+    polish_from: float = 0.5
     cold_steps: int = 150
     rollouts: int = 30
     questions_per_rollout: int = 16
@@ -75,9 +76,14 @@ class QuickstartSettings:
             trees=4,
         )
 
-    def base(self, folder: Path, seed: int, round_number: int, *, progress: bool = True) -> SFTConfig:
-        """Supervised training on clean records; `round_number` 0 is the base itself, 1, 2, ... its further
-        rounds."""
+    def base(
+        self, folder: Path, seed: int, round_number: int, *, polish: bool = False, progress: bool = True
+    ) -> SFTConfig:
+        """Supervised training on clean records; round 0 is the base itself, 1, 2, ... are its further rounds.
+
+        polish: a round for a base that can look names up and still makes mistakes: a small learning rate
+        takes them away, where the large one that finds the skill keeps making new ones.
+        """
         steps = self.round_steps if round_number else self.base_steps
         return SFTConfig(
             output_dir=folder,
@@ -85,9 +91,9 @@ class QuickstartSettings:
             seed=seed,
             max_steps=steps,
             per_device_train_batch_size=8,
-            learning_rate=8e-3,
+            learning_rate=2e-3 if polish else 8e-3,
             lr_scheduler_type="linear",
-            lr_scheduler_kwargs={"min_lr_rate": 0.1},
+            lr_scheduler_kwargs={"min_lr_rate": 0.02 if polish else 0.1},
             warmup_steps=min(50, steps // 2),
             adam_beta2=0.98,
             weight_decay=0.05,

@@ -58,10 +58,11 @@ def train_base(
     seed: int,
     round_number: int = 0,
     *,
+    polish: bool = False,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Teach the skill itself, in place; return the rows of its metrics."""
-    args = settings.base(folder, seed, round_number, progress=progress)
+    args = settings.base(folder, seed, round_number, polish=polish, progress=progress)
     rows = clean_rows(
         args.max_steps * args.per_device_train_batch_size, 1_000_000 + 100 * seed + round_number
     )
