@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -114,7 +113,7 @@ run_quickstart(sys.argv[1], seed=3, quick=True, progress=False, console=Console(
 def test_a_killed_quickstart_ends_as_one_that_was_not(finished, tmp_path, stage):
     folder, _, _ = finished
     child = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", SCRIPT, str(tmp_path)], cwd=tmp_path
     )
     deadline = time.monotonic() + 120
     while not (tmp_path / stage / "metrics.jsonl").exists() and child.poll() is None:
@@ -125,9 +124,8 @@ def test_a_killed_quickstart_ends_as_one_that_was_not(finished, tmp_path, stage)
     subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path)],
         check=True,
-        cwd=ROOT,
+        cwd=tmp_path,
         timeout=120,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     for name in ("held_out.jsonl", "metrics.jsonl", "trees.html", "model/model.safetensors"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name

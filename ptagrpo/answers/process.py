@@ -72,7 +72,7 @@ class WorkerProcess:
         root = Path(__file__).resolve().parents[2]
         environment = dict(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join(
-            dict.fromkeys([str(root), *(os.path.abspath(entry) for entry in sys.path if entry)])
+            dict.fromkeys([*(os.path.abspath(entry) for entry in sys.path if entry), str(root)])
         )
         environment.setdefault("OPENBLAS_NUM_THREADS", "1")
         environment.setdefault("OMP_NUM_THREADS", "1")
