@@ -13,7 +13,7 @@ void pta_set_num_threads(int n);    /* n < 1 is taken as 1 */
 int pta_thread(void);               /* index of the calling thread inside a parallel region, 0 outside */
 
 /* Interrupts. The caller (csrc/py) installs a hook for its own OS thread around a long call; the core polls it
- * between layers and between decode steps, on the calling thread only, outside parallel regions. The hook is rate
+ * between and within layers and between decode steps, on the calling thread only, outside parallel regions. The hook is rate
  * limited here (every 20 ms). A non-zero answer makes the poll return PTA_E_INTERRUPTED. */
 typedef int (*pta_interrupt_hook)(void *context);
 void pta_set_interrupt_hook(pta_interrupt_hook hook, void *context); /* NULL removes it */

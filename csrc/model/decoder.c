@@ -43,6 +43,8 @@ static pta_code layer_forward(const pta_model *m, const pta_layer *w, const pta_
                       c->K, c->D, c->eps);
     pta_code code = pta_attention_forward(a->attention, a->lse, a->qkv, &rows, c->H, c->K, c->D, err);
     if (code) return code;
+    code = pta_poll_interrupt(err);
+    if (code) return code;
     memcpy(a->middle, a->input, (size_t)(T * c->C) * sizeof(float));
     pta_gemm_forward(a->middle, c->C, a->attention, c->H * c->D, w->o, T, c->C, c->H * c->D, true);
     pta_rmsnorm_forward(t->normed, a->rstd_middle, a->middle, w->post_norm, T, c->C, c->eps);
@@ -153,9 +155,11 @@ static pta_code layer_backward(const pta_model *m, const pta_layer *w, const pta
     pta_gemm_dinput(s->dnormed, C, s->dmiddle, 2 * F, w->gate_up, T, 2 * F, C, false);
     pta_rmsnorm_backward(s->dx, g->post_norm, s->dnormed, a->middle, a->rstd_middle, w->post_norm, s->reduce, T, C);
 
+    pta_code code = pta_poll_interrupt(err);
+    if (code) return code;
     pta_gemm_dweight(g->o, s->dx, C, a->attention, HD, T, C, HD, true);
     pta_gemm_dinput(s->dwide, HD, s->dx, C, w->o, T, C, HD, false);
-    pta_code code = pta_attention_backward(s->dmiddle, s->dwide, a->attention, a->lse, a->qkv, &rows, c->H, c->K, c->D,
+    code = pta_attention_backward(s->dmiddle, s->dwide, a->attention, a->lse, a->qkv, &rows, c->H, c->K, c->D,
                                            err);
     if (code) return code;
     pta_heads_backward(s->dmiddle, g->qkv_bias, g->q_norm, g->k_norm, a->raw, a->rstd_heads, w->q_norm, w->k_norm,
