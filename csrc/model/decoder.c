@@ -11,7 +11,7 @@
 #include "tape.h"
 
 static pta_rows forest_rows(const pta_forest *f) {
-    return (pta_rows){f->T, f->S, f->offsets, f->parent, f->until, f->segment};
+    return (pta_rows){f->T, f->S, f->offsets, f->parent, f->until};
 }
 
 static pta_code check_tokens(const pta_model *m, const pta_forest *f, pta_error *err) {

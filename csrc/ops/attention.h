@@ -11,7 +11,7 @@
  * its subtree ends at until[s], parent[s] is -1 for a root. */
 typedef struct {
     int64_t T, S;
-    const int32_t *offsets, *parent, *until, *segment;
+    const int32_t *offsets, *parent, *until;
 } pta_rows;
 
 /* out[T, H·D], lse[T, H] (log-sum-exp of the scaled scores) from qkv[T, (H+2K)·D] (q heads, k heads, v heads).

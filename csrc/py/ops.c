@@ -215,7 +215,7 @@ static PyObject *ops_attention(PyObject *module, PyObject *args) {
     if (!dout || !check_width(d[1], &s) || !same("qkv", d[0], f->T) || !same("dout", dd[0], f->T) ||
         !same("dout", dd[1], s.H * s.D))
         return NULL;
-    const pta_rows rows = {f->T, f->S, f->offsets, f->parent, f->until, f->segment};
+    const pta_rows rows = {f->T, f->S, f->offsets, f->parent, f->until};
     npy_intp lse_dims[2] = {f->T, s.H};
     float *out = NULL, *lse = NULL, *dqkv = NULL;
     PyObject *first = result(2, dd, NULL, &out), *second = result(2, lse_dims, NULL, &lse);
