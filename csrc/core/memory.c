@@ -2,15 +2,23 @@
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
-enum { ALIGNMENT = 64 };
+enum { LINE = 64, HUGE_PAGE = 2 << 20 };
 
 void *pta_alloc_uninit(int64_t count, size_t size) {
     if (count < 0) return NULL;
     size_t bytes;
-    if (__builtin_mul_overflow((size_t)count, size, &bytes) || bytes > PTRDIFF_MAX - 2 * ALIGNMENT) return NULL;
-    bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    return aligned_alloc(ALIGNMENT, bytes ? bytes : ALIGNMENT);
+    if (__builtin_mul_overflow((size_t)count, size, &bytes) || bytes > PTRDIFF_MAX - 2 * HUGE_PAGE) return NULL;
+    size_t alignment = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : LINE;
+    bytes = (bytes + alignment - 1) / alignment * alignment;
+    void *p = aligned_alloc(alignment, bytes ? bytes : alignment);
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (p && alignment == HUGE_PAGE) madvise(p, bytes, MADV_HUGEPAGE); /* a wish: the system may refuse it */
+#endif
+    return p;
 }
 
 void *pta_alloc(int64_t count, size_t size) {

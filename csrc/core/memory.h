@@ -7,7 +7,7 @@
 
 #include "status.h"
 
-/* Zero-filled, 64-byte aligned array of count × size bytes. count 0 gives a valid pointer. NULL on overflow or when
+/* Zero-filled, 64-byte aligned (from 4 MiB on 2 MiB aligned, on huge pages where the system grants them) array of count × size bytes. count 0 gives a valid pointer. NULL on overflow or when
  * memory is short. Free with pta_free. */
 void *pta_alloc(int64_t count, size_t size);
 /* The same without zero-filling. */

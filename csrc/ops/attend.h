@@ -1,0 +1,48 @@
+/* The arithmetic of attention, page by page: what training's forward and decoding share, so that both give the same bits.
+ *
+ * Keys and values lie in pages of PTA_PAGE consecutive POSITIONS: page b of a path holds positions [64 b, 64 b + 64),
+ * counted from the root, whichever segments they belong to. A segment that begins inside a page has a page of its own
+ * there, with its ancestors' keys and values of that page copied in front. So what a query sees is a list of pages, the
+ * same list for a flat sequence and for a path through a forest, and every row of a path's result is the same chain of
+ * operations:
+ *     for each page, in order:
+ *         s_j = Σ_d q_d k_jd                       one chain of fused multiply-adds, d = 0 .. D-1
+ *         top' = max(top, max_j s_j);  p_j = e^(s_j − top'), 0 for hidden keys
+ *         sum = sum · e^(top − top') + Σ_j p_j     lanes of 16, added in a fixed tree
+ *         o_d = o_d · e^(top − top') + Σ_j p_j v_jd   one chain, j = 0 .. 63
+ *     out = o / sum,  lse = top + log(sum)
+ * Nothing else about the batch enters: not the rows beside, not the number of threads.
+ */
+#ifndef PTA_OPS_ATTEND_H
+#define PTA_OPS_ATTEND_H
+
+#include "../core/dtype.h"
+
+enum { PTA_PAGE = 64 };
+
+/* One key head's page: keys [D][PTA_PAGE] (component-major), values [PTA_PAGE][D], of type `dtype`. Slots that hold no token
+ * must hold finite numbers. */
+typedef struct {
+    const void *keys, *values;
+    pta_dtype dtype;
+} pta_page;
+
+/* n query rows of one key head (any mix of tokens and query heads), with the state of their running softmax. */
+typedef struct {
+    int64_t n, D;
+    float *q;        /* [n, D] scaled by 1/sqrt(D) */
+    float *o;        /* [n, D] */
+    float *top, *sum; /* [n] */
+} pta_queries;
+
+/* top = -inf, sum = 0, o = 0. */
+void pta_attend_begin(const pta_queries *queries);
+/* Rows first .. first+count-1 see the first visible[i] slots (0 .. PTA_PAGE; indexed by row) of the page. A row that sees none is left as it is.
+ * scratch: pta_attend_scratch(count) floats, 64-byte aligned. */
+void pta_attend_page(const pta_queries *queries, int64_t first, int64_t count, pta_page page, const int32_t *visible,
+                     float *scratch);
+int64_t pta_attend_scratch(int64_t count);
+/* o /= sum in place; lse[n] (may be NULL). Every row must have seen a key. */
+void pta_attend_end(const pta_queries *queries, float *lse);
+
+#endif
