@@ -14,7 +14,7 @@ enum { P = PTA_PAGE_TOKENS, LANES = 16, TOGETHER = 4 };
 
 typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-int64_t pta_attend_scratch(const pta_row_batch *batch, int64_t H, int64_t K, int64_t D) {
+int64_t pta_rows_scratch(const pta_row_batch *batch, int64_t H, int64_t K, int64_t D) {
     return (batch->max_run * (H / K) * (batch->max_spans * P + 2 * D) + LANES - 1) / LANES * LANES;
 }
 
@@ -174,7 +174,7 @@ PTA_CLONES static void attend_run(float *out, const float *qkv, const pta_row *r
 void pta_attend(float *out, const float *qkv, const pta_row_batch *batch, int64_t layer, int64_t H, int64_t K,
                 int64_t D, float *scratch) {
     const shape n = {H, K, D, H / K, (H + 2 * K) * D, batch->max_spans * P};
-    const int64_t per_thread = pta_attend_scratch(batch, H, K, D);
+    const int64_t per_thread = pta_rows_scratch(batch, H, K, D);
 #pragma omp parallel num_threads(pta_num_threads()) if (batch->R * H * D > 2048)
     {
         /* rows that see one another's keys: all of them are stored before any is read */

@@ -45,10 +45,10 @@ typedef struct {
 } pta_row_batch;
 
 /* Floats of scratch per thread. */
-int64_t pta_attend_scratch(const pta_row_batch *batch, int64_t H, int64_t K, int64_t D);
+int64_t pta_rows_scratch(const pta_row_batch *batch, int64_t H, int64_t K, int64_t D);
 
 /* Store every row's key and value of layer `layer` in its page, then out[R, H·D] = attention. qkv is [R, (H+2K)·D]
- * (rotated). scratch: pta_num_threads() · pta_attend_scratch floats. */
+ * (rotated). scratch: pta_num_threads() · pta_rows_scratch floats. */
 void pta_attend(float *out, const float *qkv, const pta_row_batch *batch, int64_t layer, int64_t H, int64_t K,
                 int64_t D, float *scratch);
 

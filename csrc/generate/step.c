@@ -1,9 +1,8 @@
 /* The decoder's forward pass with ops/, and attention over pages in place of attention over a forest. */
 #include "step.h"
 
-#include "../core/gemm.h"
-#include "../core/skinny.h"
 #include "../core/threads.h"
+#include "../model/layer.h"
 #include "../ops/ops.h"
 
 enum { LOGITS_FLOATS = 16 << 20, SHARED_QUERIES = 16 };
@@ -21,14 +20,6 @@ void pta_step_add(pta_step *s, const pta_cache *cache, int32_t slot, const pta_p
     s->rows[i] = (pta_row){path, segment->pages, index};
     s->tokens[i] = token;
     s->positions[i] = (int32_t)(segment->start + index);
-}
-
-/* y[R,n] = x[R,k] · wᵀ, or += */
-static void project(float *y, const float *x, const float *w, int64_t R, int64_t n, int64_t k, bool accumulate) {
-    if (R <= PTA_SKINNY_ROWS && k >= PTA_SKINNY_K)
-        pta_skinny_forward(y, n, x, k, w, R, n, k, accumulate);
-    else
-        pta_gemm_forward(y, n, x, k, w, R, n, k, accumulate);
 }
 
 /* Rows of one path side by side, few enough that every thread has something to do. */
@@ -51,6 +42,38 @@ static pta_row_batch find_runs(pta_step *s, const pta_config *c) {
     return batch;
 }
 
+typedef struct {
+    pta_step *s;
+    const pta_model *m;
+    const pta_row_batch *batch;
+    pta_activations a;
+    pta_layer_scratch scratch;
+    float *attended, *scores;
+    bool stopped;
+    pta_error *err;
+} step_args;
+
+static void run_step(const pta_team *team, void *arg) {
+    step_args *p = arg;
+    const pta_model *m = p->m;
+    const pta_config *c = &m->config;
+    const int64_t R = p->s->num_rows;
+    pta_error *err = team->id == 0 ? p->err : NULL;
+    pta_embedding_forward(team, p->a.input, m->weights.embed, p->s->tokens, R, c->C);
+    pta_team_barrier(team);
+    bool stop = false;
+    for (int64_t l = 0; l < c->L && !stop; l++) {
+        pta_layer_qkv(team, m, l, &p->a, &p->scratch, p->s->positions, R);
+        if (team->id == 0) pta_attend(p->a.attention.data, p->a.qkv.data, p->batch, l, c->H, c->K, c->D, p->scores);
+        pta_team_barrier(team);
+        pta_layer_gate_up(team, m, l, &p->a, &p->scratch, R);
+        pta_layer_out(team, m, l, &p->a, &p->scratch, p->a.input, R);
+        stop = pta_team_interrupted(team, err);
+    }
+    if (team->id == 0) p->stopped = stop;
+    pta_rmsnorm_forward(team, pta_f32(p->s->hidden, c->C), NULL, p->a.input, m->weights.norm, R, c->C, c->eps);
+}
+
 pta_code pta_step_run(pta_step *s, const pta_cache *cache, pta_error *err) {
     pta_model *m = cache->model;
     const pta_config *c = &m->config;
@@ -60,32 +83,23 @@ pta_code pta_step_run(pta_step *s, const pta_cache *cache, pta_error *err) {
     for (int64_t i = 0; i < R; i++)
         if (s->positions[i] > last_position) last_position = s->positions[i];
     pta_code code = pta_model_need_rope(m, last_position + 1, err);
+    if (!code) code = pta_model_ready(m, err);
     if (code) return code;
-    int64_t wide = width > 2 * c->F ? width : 2 * c->F, product = HD > c->F ? HD : c->F;
-    float *x = pta_buffer_reserve(&s->activations, R * (2 * c->C + wide + product), err);
+    float *x = pta_buffer_reserve(&s->activations, R * (3 * c->C + 2 * width + HD + 3 * c->F), err);
     if (!x) return PTA_E_MEMORY;
-    float *scores = pta_buffer_reserve(&s->scores, pta_num_threads() * pta_attend_scratch(&batch, c->H, c->K, c->D),
+    float *scores = pta_buffer_reserve(&s->scores, pta_num_threads() * pta_rows_scratch(&batch, c->H, c->K, c->D),
                                        err);
     if (!scores) return PTA_E_MEMORY;
-    float *normed = x + R * c->C, *middle = normed + R * c->C, *out = middle + R * wide;
-    pta_embedding_forward(x, m->weights.embed, s->tokens, R, c->C);
-    for (int64_t l = 0; l < c->L; l++) {
-        const pta_layer *w = &m->weights.layers[l];
-        pta_rmsnorm_forward(normed, NULL, x, w->input_norm, R, c->C, c->eps);
-        project(middle, normed, w->qkv, R, width, c->C, false);
-        pta_heads_forward(middle, NULL, NULL, w->qkv_bias, w->q_norm, w->k_norm, m->rope, s->positions, R, c->H, c->K,
-                          c->D, c->eps);
-        pta_attend(out, middle, &batch, l, c->H, c->K, c->D, scores);
-        project(x, out, w->o, R, c->C, HD, true);
-        pta_rmsnorm_forward(normed, NULL, x, w->post_norm, R, c->C, c->eps);
-        project(middle, normed, w->gate_up, R, 2 * c->F, c->C, false);
-        pta_swiglu_forward(out, middle, R, c->F);
-        project(x, out, w->down, R, c->C, c->F, true);
-        if ((code = pta_poll_interrupt(err))) return code;
-    }
-    pta_rmsnorm_forward(normed, NULL, x, m->weights.norm, R, c->C, c->eps);
-    s->hidden = normed;
-    return PTA_OK;
+    step_args p = {.s = s, .m = m, .batch = &batch, .scores = scores, .err = err};
+    p.a.input = p.a.middle = x, x += R * c->C;
+    p.a.qkv = pta_f32(x, width), x += R * width;
+    p.a.attention = pta_f32(x, HD), x += R * HD;
+    p.a.gate_up = pta_f32(x, 2 * c->F), x += R * 2 * c->F;
+    p.scratch = (pta_layer_scratch){pta_f32(x, c->C), pta_f32(x + R * c->C, c->F), x + R * (c->C + c->F)};
+    x += R * (c->C + c->F + width);
+    s->hidden = x;
+    code = pta_team_run(run_step, &p, 0, err);
+    return code ? code : p.stopped ? err->code : PTA_OK;
 }
 
 int64_t pta_step_logits_rows(const pta_config *c) {
@@ -93,10 +107,25 @@ int64_t pta_step_logits_rows(const pta_config *c) {
     return rows < 16 ? 16 : rows > PTA_STEP_ROWS ? PTA_STEP_ROWS : rows;
 }
 
+typedef struct {
+    float *logits;
+    const float *hidden;
+    const pta_model *m;
+    int64_t R;
+} logits_args;
+static void run_logits(const pta_team *team, void *arg) {
+    const logits_args *a = arg;
+    const pta_config *c = &a->m->config;
+    pta_linear_forward(team, pta_f32(a->logits, c->V), pta_f32(a->hidden, c->C), &a->m->packed.head, a->R, false);
+}
+
 pta_code pta_step_logits(pta_step *s, const pta_model *m, const float *hidden, int64_t R, pta_error *err) {
     const pta_config *c = &m->config;
     if (!pta_buffer_reserve(&s->logits, R * c->V, err)) return PTA_E_MEMORY;
-    project(s->logits.data, hidden, m->weights.head, R, c->V, c->C, false);
+    pta_code code = pta_model_ready((pta_model *)m, err);
+    logits_args a = {s->logits.data, hidden, m, R};
+    if (!code) code = pta_team_run(run_logits, &a, 0, err);
+    if (code) return code;
     return pta_poll_interrupt(err);
 }
 

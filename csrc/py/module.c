@@ -93,6 +93,7 @@ static int module_exec(PyObject *module) {
         DO((state)->adamw_type);      \
         DO((state)->cache_type);      \
         DO((state)->stop_table_type); \
+        DO((state)->lease_type);      \
     } while (0)
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg) {

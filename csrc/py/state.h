@@ -25,6 +25,7 @@ typedef struct {
     PyTypeObject *adamw_type;
     PyTypeObject *cache_type;
     PyTypeObject *stop_table_type;
+    PyTypeObject *lease_type; /* of views of weights; see model.c */
 } pta_py_state;
 
 /* State of the module that made `type` (a type of ours, not subclassable: Py_TYPE(self) will do). Borrowed. */
