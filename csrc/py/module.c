@@ -81,6 +81,7 @@ static int module_exec(PyObject *module) {
     if (pta_py_add_model(module) < 0) return -1;
     if (pta_py_add_cache(module) < 0) return -1;
     if (pta_py_add_rl(module) < 0) return -1;
+    if (pta_py_add_train(module) < 0) return -1;
     if (pta_py_add_optim(module) < 0) return -1;
     if (pta_py_add_ops(module) < 0) return -1;
     return 0;

@@ -53,6 +53,7 @@ int pta_py_add_forest(PyObject *module);
 int pta_py_add_model(PyObject *module);
 int pta_py_add_cache(PyObject *module);
 int pta_py_add_rl(PyObject *module);
+int pta_py_add_train(PyObject *module);
 int pta_py_add_optim(PyObject *module);
 int pta_py_add_ops(PyObject *module);
 
