@@ -4,8 +4,7 @@
 
 #include "step.h"
 
-/* Team operation: put the key and value of this thread's share of the rows (pta_team_share, grain 1) into their pages.
- * Needs step->qkv of these rows only. */
+/* Team operation: put every row's key and value of layer `layer` from step->qkv into its page. */
 void pta_store_keys(const pta_team *team, const pta_step *step, const pta_config *config, int64_t layer);
 
 /* Team operation: step->attention from step->qkv and the pages of layer `layer`. Consecutive rows that share a page read
