@@ -48,16 +48,21 @@ static int64_t packed_at(const pta_packed *w, int64_t n, int64_t k) {
     return panel + (w->dtype == PTA_BF16 ? k / 2 * 2 * COLUMNS + 2 * j + k % 2 : k * COLUMNS + j);
 }
 
-void pta_linear_pack(const pta_team *team, pta_packed *packed, const float *w) {
-    int64_t first, last, K = packed->K;
-    pta_team_share(team, round_up(packed->N, COLUMNS), COLUMNS, &first, &last);
-    for (int64_t n = first; n < last; n++)
+void pta_linear_pack_panels(pta_packed *packed, const float *w, int64_t first, int64_t count) {
+    int64_t K = packed->K;
+    for (int64_t n = first * COLUMNS; n < (first + count) * COLUMNS; n++)
         for (int64_t k = 0; k < round_up(K, COLUMNS); k++) {
             float value = n < packed->N && k < K ? w[n * K + k] : 0.0f;
             int64_t at = packed_at(packed, n, k);
             if (packed->dtype == PTA_BF16) ((pta_bf16 *)packed->data)[at] = pta_round_bf16(value);
             else ((float *)packed->data)[at] = value;
         }
+}
+
+void pta_linear_pack(const pta_team *team, pta_packed *packed, const float *w) {
+    int64_t first, last;
+    pta_team_share(team, round_up(packed->N, COLUMNS) / COLUMNS, 1, &first, &last);
+    pta_linear_pack_panels(packed, w, first, last - first);
 }
 
 void pta_linear_forward(const pta_team *team, pta_matrix y, pta_matrix x, const pta_packed *w, int64_t M,

@@ -19,6 +19,7 @@ static void add(pta_model *m, const char *name, int64_t rows, int64_t cols, bool
     p->rows = rows;
     p->cols = cols;
     p->decay = cols > 0;
+    p->packed = cols > 0 && (m->num_params > 1 || m->config.tied); /* the embedding only where it is the head */
     int64_t size = rows * (cols ? cols : 1);
     m->num_floats += size;
     m->num_elements += size;
@@ -172,7 +173,7 @@ static void packed_layout(pta_packed_tensors *t, pta_cursor *cursor, const pta_c
     t->head.data = pta_take(cursor, pta_packed_bytes(c->dtype, c->V, c->C));
 }
 
-static pta_code need_packed(pta_model *m, pta_error *err) {
+pta_code pta_model_need_packed(pta_model *m, pta_error *err) {
     pta_packed_tensors *t = &m->packed;
     if (t->memory) return PTA_OK;
     pta_cursor cursor = {0};
@@ -201,10 +202,13 @@ static void pack(const pta_team *team, void *arg) {
     pta_linear_pack(team, &m->packed.head, m->weights.head);
 }
 
+bool pta_model_packed_fresh(const pta_model *m) {
+    return m->packed.memory && !m->touched && m->writers == 0 && m->packed.version == m->version;
+}
+
 pta_code pta_model_ready(pta_model *m, pta_error *err) {
-    pta_code code = need_packed(m, err);
-    if (code) return code;
-    if (!m->touched && m->writers == 0 && m->packed.version == m->version) return PTA_OK;
+    pta_code code = pta_model_need_packed(m, err);
+    if (code || pta_model_packed_fresh(m)) return code;
     code = pta_team_run(pack, m, 0, err);
     if (code) return code;
     m->packed.version = m->version;
@@ -213,7 +217,16 @@ pta_code pta_model_ready(pta_model *m, pta_error *err) {
 }
 
 pta_code pta_model_need_grads(pta_model *m, pta_error *err) {
-    return m->grads.arena ? PTA_OK : make_tensors(&m->grads, m, err);
+    if (m->grads.arena) return PTA_OK;
+    pta_code code = make_tensors(&m->grads, m, err);
+    m->grads_zero = !code;
+    return code;
+}
+
+void pta_model_zero_grads(pta_model *m) {
+    if (!m->grads.arena || m->grads_zero) return;
+    memset(m->grads.arena, 0, (size_t)m->num_floats * sizeof(float));
+    m->grads_zero = !m->grads_seen;
 }
 
 pta_code pta_model_need_rope(pta_model *m, int64_t count, pta_error *err) {

@@ -32,6 +32,7 @@ typedef struct {
     int64_t offset;     /* floats from the start of the arena */
     int64_t rows, cols; /* shape [rows, cols] or [rows] */
     bool decay;
+    bool packed;        /* part of a packed matrix */
 } pta_param;
 
 /* Where a layer's tensors lie. q, k, v are adjacent (one matrix qkv[(H+2K)·D, C], one bias), and so are gate and up. */
@@ -79,6 +80,8 @@ typedef struct {
     pta_packed_tensors packed;
     int64_t writers;        /* who may be writing into the weights right now (views seen from Python) */
     bool touched;           /* a writer has gone since the weights were packed */
+    bool grads_zero;        /* the gradients are zero, and nobody outside has seen them */
+    bool grads_seen;        /* somebody outside may write into them */
     float *rope;            /* [rope_capacity, 2, D/2] cos then sin of each position */
     int64_t rope_capacity;
     pta_tape *tape;         /* NULL: nothing recorded */
@@ -93,9 +96,14 @@ pta_code pta_model_create(pta_model **out, const pta_config *config, pta_error *
 void pta_model_free(pta_model *m);
 /* Allocate zeroed gradients if there are none. */
 pta_code pta_model_need_grads(pta_model *m, pta_error *err);
+/* Set the gradients to zero, unless they are known to be. */
+void pta_model_zero_grads(pta_model *m);
 /* Make m->packed agree with the weights: allocate it at first use, pack when the weights changed, or may have changed
  * (writers), since. Called before every use of m->packed, outside of teams. */
 pta_code pta_model_ready(pta_model *m, pta_error *err);
+/* Its two halves: allocate (contents undefined), and whether what is there agrees with the weights. */
+pta_code pta_model_need_packed(pta_model *m, pta_error *err);
+bool pta_model_packed_fresh(const pta_model *m);
 /* Make m->rope cover positions [0, count). */
 pta_code pta_model_need_rope(pta_model *m, int64_t count, pta_error *err);
 static inline int64_t pta_qkv_width(const pta_config *c) { return (c->H + 2 * c->K) * c->D; }

@@ -126,6 +126,7 @@ pta_code pta_model_backward(pta_model *m, const float *dlogprobs, const float *d
     if (!code) code = need_chunk(&head.chunk, m, t->N, true, err);
     if (!code) code = need_backward(&s, m, &t->rows, err);
     if (!code) {
+        m->grads_zero = false;
         head.dx = s.dx;
         code = run(&(computation){.m = m, .t = t, .head = &head, .backward = &s}, err);
         pta_model_drop_tape(m);
@@ -147,6 +148,7 @@ pta_code pta_model_train(pta_model *m, const pta_forest *f, const int32_t *sourc
     code = need_chunk(&head.chunk, m, n, true, err);
     if (!code) code = need_backward(&s, m, &t->rows, err);
     head.dx = s.dx;
+    if (!code) m->grads_zero = false;
     if (!code) code = run(&(computation){.m = m, .t = t, .head = &head, .backward = &s, .forward = true}, err);
     pta_tape_free(t, m);
     return code;

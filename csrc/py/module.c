@@ -81,6 +81,7 @@ static int module_exec(PyObject *module) {
     if (pta_py_add_model(module) < 0) return -1;
     if (pta_py_add_cache(module) < 0) return -1;
     if (pta_py_add_rl(module) < 0) return -1;
+    if (pta_py_add_train(module) < 0) return -1;
     if (pta_py_add_optim(module) < 0) return -1;
     if (pta_py_add_ops(module) < 0) return -1;
     return 0;
@@ -93,6 +94,7 @@ static int module_exec(PyObject *module) {
         DO((state)->adamw_type);      \
         DO((state)->cache_type);      \
         DO((state)->stop_table_type); \
+        DO((state)->lease_type);      \
     } while (0)
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg) {
