@@ -173,6 +173,27 @@ static void packed_layout(pta_packed_tensors *t, pta_cursor *cursor, const pta_c
     t->head.data = pta_take(cursor, pta_packed_bytes(c->dtype, c->V, c->C));
 }
 
+/* Bytes of all packed matrices. */
+static int64_t packed_bytes(const pta_config *c) {
+    pta_packed_layer layer;
+    pta_packed_tensors one = {.layers = &layer};
+    pta_config shallow = *c;
+    shallow.L = 1;
+    pta_cursor cursor = {0};
+    packed_layout(&one, &cursor, &shallow);
+    int64_t head = pta_packed_bytes(c->dtype, c->V, c->C);
+    return (cursor.used - head) * c->L + head;
+}
+
+pta_model_memory pta_model_get_memory(const pta_model *m) {
+    int64_t arena = m->num_floats * (int64_t)sizeof(float), packed = packed_bytes(&m->config);
+    int64_t kept = m->tape_memory.capacity + m->head_memory.capacity + m->backward_memory.capacity;
+    pta_model_memory memory = {arena, m->packed.memory ? packed : 0, m->grads.arena ? arena : 0,
+                               kept * (int64_t)sizeof(float), 0};
+    memory.to_allocate = (packed - memory.packed) + (arena - memory.gradients);
+    return memory;
+}
+
 pta_code pta_model_need_packed(pta_model *m, pta_error *err) {
     pta_packed_tensors *t = &m->packed;
     if (t->memory) return PTA_OK;

@@ -145,6 +145,12 @@ pta_code pta_model_train(pta_model *m, const pta_forest *f, const int32_t *sourc
  * forward pass alone. */
 int64_t pta_model_train_bytes(const pta_model *m, const pta_forest *f, int64_t n, pta_keep keep);
 
+/* Bytes of what is allocated now, and of what training will allocate besides activations. */
+typedef struct {
+    int64_t weights, packed, gradients, scratch, to_allocate;
+} pta_model_memory;
+pta_model_memory pta_model_get_memory(const pta_model *m);
+
 /* logits[r, :] of rows[r]; logits is [R, V]. */
 pta_code pta_model_logits(pta_model *m, const pta_forest *f, const int32_t *rows, int64_t R, float *logits,
                           pta_error *err);

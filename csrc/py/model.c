@@ -222,6 +222,17 @@ static PyObject *model_zero_grad(PyObject *object, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(memory_doc,
+             "memory() -> dict[str, int]\n\n"
+             "Bytes: weights (masters), packed (working copies), gradients, each 0 until first used; scratch (activations kept\n"
+             "from call to call); to_allocate, what training will add to weights, packed and gradients.");
+static PyObject *model_memory(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+    pta_model_memory memory = pta_model_get_memory(((pta_py_model *)object)->model);
+    return Py_BuildValue("{s:L,s:L,s:L,s:L,s:L}", "weights", (long long)memory.weights, "packed", (long long)memory.packed,
+                         "gradients", (long long)memory.gradients, "scratch", (long long)memory.scratch, "to_allocate",
+                         (long long)memory.to_allocate);
+}
+
 /* Forward and backward --------------------------------------------------------------------------------------- */
 
 static pta_py_forest *forest_argument(pta_py_model *self, PyObject *object) {
@@ -365,6 +376,7 @@ static PyObject *model_logits(PyObject *object, PyObject *args, PyObject *kwargs
 static PyMethodDef methods[] = {
     {"parameters", model_parameters, METH_NOARGS, parameters_doc},
     {"gradients", model_gradients, METH_NOARGS, gradients_doc},
+    {"memory", model_memory, METH_NOARGS, memory_doc},
     {"zero_grad", model_zero_grad, METH_NOARGS, zero_grad_doc},
     {"forward", KEYWORDS(model_forward), forward_doc},
     {"backward", KEYWORDS(model_backward), backward_doc},
