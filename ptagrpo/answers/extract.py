@@ -94,6 +94,20 @@ def _stated(text: str) -> str | None:
     return next((value.strip() for value in groups.values() if value), None)
 
 
+def marked_answer(text: str) -> str | None:
+    r"""The answer that a box or an `<answer>` pair marks (rules 1 to 3), as written, or None.
+
+    >>> marked_answer(r"<answer> (B) </answer>"), marked_answer(r"so \boxed{B}."), marked_answer("B")
+    ('(B)', 'B', None)
+    """
+    opened, tagged = _tagged(text)
+    if opened >= 0:
+        boxed = last_boxed(text[opened:])
+        if boxed is not None:
+            return boxed
+    return last_boxed(text) if tagged is None else tagged
+
+
 def extract_answer(text: str, kind: str = "math") -> str | None:
     r"""Return the answer that the response `text` states, as written (LaTeX or text), or None.
 
@@ -111,16 +125,9 @@ def extract_answer(text: str, kind: str = "math") -> str | None:
     """
     if kind not in KINDS:
         raise ValueError(f"extract_answer: kind is {kind!r}, expected one of {', '.join(map(repr, KINDS))}")
-    opened, tagged = _tagged(text)
-    if opened >= 0:
-        boxed = last_boxed(text[opened:])
-        if boxed is not None:
-            return boxed
-    if tagged is not None:
-        return tagged
-    boxed = last_boxed(text)
-    if boxed is not None:
-        return boxed
+    marked = marked_answer(text)
+    if marked is not None:
+        return marked
     hashes = _HASHES.findall(text)
     if hashes:
         return hashes[-1]

@@ -1,31 +1,62 @@
-"""What a benchmark is: where its rows come from, what a good row looks like, how a model is asked."""
+"""What a benchmark is: where its rows come from, what a good row looks like, how a model is asked and graded.
+
+A benchmark is one file with a `SPEC`; `docs/extending.md` writes one step by step.
+"""
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from ..answers import normalize_answer
-from ..errors import ConfigError, DataError
-from ..io import read_jsonl_numbered
+from ..answers import Judge, Verdict, normalize_answer
 from ..records import Messages, Question
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
-Row = Mapping[str, Any]
+Row: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a benchmark makes of a row. prompt: the question with its options, without any instruction. answer: the
+    reference answer. extra: further columns for prompts and grading (`choices`: letter to text). id: where the rule
+    of the spec's `id_columns` is not enough. images: False where the row has none on purpose."""
+
+    prompt: str
+    answer: str
+    extra: dict[str, Any] = field(default_factory=dict)
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One hub configuration of a benchmark. file: its rows below the data folder, where it has a file of its own."""
+
+    config: str | None
+    split: str
+    file: str = ""
 
 
 @dataclass(frozen=True)
 class BenchmarkSpec:
-    """One benchmark, as its file in this folder describes it.
+    """One benchmark, as its file describes it. Only the first seven are needed.
 
     name: as users write it. title: as people read it. file: below the data folder (variable PTAGRPO_DATA).
     hub_id, hub_split: where `datasets` finds it. rows: how many there must be (None: any number).
-    id_columns, prompt_columns: the first one that a row has counts. answer: from the raw value to the
-    reference answer; raises ValueError. group_columns: worth a table of their own in a report.
+    answer: from the raw value to the reference answer; raises ValueError.
+    id_columns, prompt_columns, answer_columns: the first one that a row has counts.
+    group_columns: worth a table of their own in a report.
+    balance: a column; the score is the mean over its values instead of the mean over questions.
+    parse: from a row to a `Parsed`, where columns alone do not say it; raises ValueError.
+    official_prompt: the published prompt of a question (without: step-by-step and `\\boxed{}`).
+    grade: the verdict on a response (without: the judge of mathematics).
+    official: as `grade`, by the published parser; its guesses come from the generator (without: as `grade`).
+    parts: hub configurations, where there are several. where: column to the value that a row must have; others are
+    other benchmarks' rows and passed over. image_columns: columns of images, in the order of `<image n>`.
+    repeats: whether the text may mention an image twice.
+    licence, table: for people; results of one table stand side by side.
     """
 
     name: str
@@ -37,12 +68,25 @@ class BenchmarkSpec:
     answer: Callable[[Any], str]
     id_columns: tuple[str, ...] = ("id",)
     prompt_columns: tuple[str, ...] = ("problem", "question")
+    answer_columns: tuple[str, ...] = ("answer",)
     group_columns: tuple[str, ...] = ()
+    balance: str | None = None
+    parse: Callable[[Row], Parsed] | None = None
+    official_prompt: Callable[[Question], str | Messages] | None = None
+    grade: Callable[[Question, str, Judge], Verdict] | None = None
+    official: Callable[[Question, str, random.Random], Verdict] | None = None
+    parts: tuple[Part, ...] = ()
+    where: Mapping[str, str] = field(default_factory=dict)
+    image_columns: tuple[str, ...] = ()
+    repeats: bool = False
+    licence: str = ""
+    table: str = "maths"
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The questions of a benchmark, checked and with normalised reference answers."""
+    """The questions of a benchmark, checked and with normalised reference answers. notes: what its rows deserve to
+    have said about them, without being errors."""
 
     name: str
     questions: list[Question]
@@ -51,9 +95,13 @@ class Benchmark:
     source: str = ""
     metric: str = "accuracy, mean over the samples of each question"
     kind: str = field(default="math")
+    spec: BenchmarkSpec | None = None
+    notes: Sequence[str] = ()
 
-    def official_prompt(self, question: Question) -> Messages:
-        """The question as chat messages, in the manner of Qwen2.5-Math's evaluation."""
+    def official_prompt(self, question: Question) -> str | Messages:
+        """The question as its benchmark publishes it; without that, in the manner of Qwen2.5-Math's evaluation."""
+        if self.spec is not None and self.spec.official_prompt is not None:
+            return self.spec.official_prompt(question)
         return official_messages(question.prompt)
 
 
@@ -107,106 +155,3 @@ def aime_answer(value: Any) -> str:
     if "/" in text or not 0 <= int(text) <= 999:
         raise ValueError(f"expected an integer from 0 to 999, got {value!r:.80}")
     return text
-
-
-def locate(spec: BenchmarkSpec, path: str | os.PathLike | None) -> Path | None:
-    """The local file to read, or None for the hub.
-
-    Raises:
-        DataError: `path` is given but there is no such file, or no such file in that folder.
-    """
-    if path is not None:
-        given = Path(path)
-        for candidate in (given, given / Path(spec.file).name, given / spec.file):
-            if candidate.is_file():
-                return candidate
-        inside = f" and no {Path(spec.file).name} in that folder" if given.is_dir() else ""
-        raise DataError(f"benchmark '{spec.name}': no such file{inside}", file=str(given))
-    folder = os.environ.get("PTAGRPO_DATA")
-    if folder:
-        candidate = Path(folder) / spec.file
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def hub_rows(spec: BenchmarkSpec) -> Iterable[tuple[int, Row]]:
-    """Numbered rows (1-based) from the hub.
-
-    Raises:
-        ConfigError: `datasets` is not installed.   DataError: the hub cannot be reached, or lacks the set.
-    """
-    try:
-        import datasets
-    except ImportError as error:
-        raise ConfigError(
-            f"benchmark '{spec.name}': reading {spec.hub_id} from the hub needs the package 'datasets': "
-            f"pip install 'ptagrpo[data]'. Or give a local file with path=, or a folder that has "
-            f"{spec.file} in the "
-            "variable PTAGRPO_DATA."
-        ) from error
-    try:
-        rows = list(datasets.load_dataset(spec.hub_id, split=spec.hub_split))
-    except Exception as error:  # the library raises a dozen kinds, from no network to no such set
-        raise DataError(
-            f"benchmark '{spec.name}': cannot be loaded from the hub ({type(error).__name__}: {error}). "
-            "Without a "
-            f"network give a local file with path=, or a folder that has {spec.file} in the variable "
-            "PTAGRPO_DATA.",
-            file=spec.hub_id,
-        ) from error
-    return enumerate(rows, start=1)
-
-
-def read_benchmark(spec: BenchmarkSpec, path: str | os.PathLike | None = None) -> Benchmark:
-    """Read and check the rows of a benchmark.
-
-    Raises:
-        DataError: a malformed row (file and line), a repeated id, a wrong number of rows, no such file.
-        ConfigError: the hub is needed and `datasets` is not installed.
-    """
-    file = locate(spec, path)
-    where = str(file) if file is not None else spec.hub_id
-    numbered = read_jsonl_numbered(file) if file is not None else hub_rows(spec)
-    questions: list[Question] = []
-    lines: dict[str, int] = {}
-    for number, row in numbered:
-        try:
-            question = _question(spec, row, number)
-        except ValueError as error:
-            raise DataError(f"benchmark '{spec.name}': {error}", file=where, line=number) from error
-        if question.id in lines:
-            raise DataError(
-                f"benchmark '{spec.name}': id {question.id!r} was already in line {lines[question.id]}",
-                file=where, line=number,
-            )  # fmt: skip
-        lines[question.id] = number
-        questions.append(question)
-    if spec.rows is not None and len(questions) != spec.rows:
-        raise DataError(
-            f"benchmark '{spec.name}' has {spec.rows} questions, this has {len(questions)}: it is "
-            "incomplete or another set",
-            file=where,
-        )
-    if not questions:
-        raise DataError(f"benchmark '{spec.name}': no questions", file=where)
-    return Benchmark(spec.name, questions, spec.title, spec.group_columns, where)
-
-
-def _question(spec: BenchmarkSpec, row: Row, number: int) -> Question:
-    prompt_column = next((name for name in spec.prompt_columns if row.get(name)), None)
-    if prompt_column is None:
-        raise ValueError(
-            f"expected a question in {' or '.join(spec.prompt_columns)}, the row has {sorted(row)}"
-        )
-    prompt = row[prompt_column]
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise ValueError(f"expected text in '{prompt_column}', got {prompt!r:.80}")
-    if row.get("answer") is None:
-        raise ValueError(f"expected an answer in 'answer', the row has {sorted(row)}")
-    answer = spec.answer(row["answer"])
-    identity = next((row[name] for name in spec.id_columns if row.get(name) is not None), None)
-    if identity is None and spec.rows is not None:
-        raise ValueError(f"expected an id in {' or '.join(spec.id_columns)}, the row has {sorted(row)}")
-    columns = {name: value for name, value in row.items() if name != prompt_column}
-    return Question(str(number if identity is None else identity), prompt, answer, columns)

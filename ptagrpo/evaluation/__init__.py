@@ -3,9 +3,11 @@ intervals."""
 
 from .intervals import Interval, clustered_interval, paired_interval, wilson
 from .passk import majority, pass_at_k
+from .prompts import make_image_prompt, make_prompt
 from .responses import grade_responses_file
-from .result import EvalResult, render, results_table
-from .runner import evaluate, make_prompt, run_eval
+from .result import EvalResult
+from .runner import evaluate, run_eval
+from .tables import paper_tables, render, results_table
 
 __all__ = [
     "EvalResult",
@@ -14,8 +16,10 @@ __all__ = [
     "evaluate",
     "grade_responses_file",
     "majority",
+    "make_image_prompt",
     "make_prompt",
     "paired_interval",
+    "paper_tables",
     "pass_at_k",
     "render",
     "results_table",

@@ -140,3 +140,28 @@ def paired_interval(
     return Interval(
         mean, float(low), float(high), standard_error(difference), len(difference), level, "bootstrap"
     )
+
+
+def balanced_interval(parts: Sequence[Sequence[float]], *, level: float = 0.95, seed: int = 0) -> Interval:
+    """Mean of the parts' means (each part counts the same, however many questions it has), one value per question.
+
+    The bootstrap draws questions within each part.
+
+    Raises:
+        ValueError: no part, an empty one, or values that are not finite.
+    """
+    single = [clustered_interval(values, level=level, seed=seed) for values in parts]
+    if len(single) < 2:
+        if not single:
+            raise ValueError("balanced_interval: no values")
+        return single[0]
+    mean = math.fsum(part.mean for part in single) / len(single)
+    clusters = sum(part.clusters for part in single)
+    if all(part.method == "wilson" for part in single) and mean in (0.0, 1.0):
+        low, high = wilson(round(mean * clusters), clusters, level)
+        return Interval(mean, low, high, 0.0, clusters, level, "wilson")
+    arrays = [np.asarray(values, dtype=np.float64) for values in parts]
+    draws = np.mean([bootstrap_means(array, seed=seed + i) for i, array in enumerate(arrays)], axis=0)
+    low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2])
+    error = math.sqrt(math.fsum(part.standard_error**2 for part in single)) / len(single)
+    return Interval(mean, float(low), float(high), error, clusters, level, "bootstrap")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..answers import STATUSES, normalize_answer
-from .intervals import Interval, clustered_interval
+from .intervals import Interval, balanced_interval, clustered_interval
 from .passk import majority, pass_at_k
 
 Row = Mapping[str, Any]
@@ -19,7 +19,8 @@ class EvalResult:
     """Rows of one evaluation (question by question, samples in order) and the figures on them.
 
     name: the benchmark's. k: samples a question. columns: question id → its data-set columns. settings: what
-    was asked for. Each row has id, sample, answer, response, extracted, status, detail, tokens,
+    was asked for. balance: a column; figures are then the mean over its values. notes: what is to be said about
+    the benchmark's rows. Each row has id, sample, answer, response, extracted, status, detail, tokens,
     finish_reason.
     """
 
@@ -30,6 +31,8 @@ class EvalResult:
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)
     group_columns: tuple[str, ...] = ()
     kind: str = "math"
+    balance: str | None = None
+    notes: tuple[str, ...] = ()
 
     def by_question(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of each question, in order."""
@@ -51,7 +54,7 @@ class EvalResult:
     @property
     def interval(self) -> Interval:
         """avg@k with its 95 % interval, clustered by question."""
-        return clustered_interval(list(self.question_accuracies.values()))
+        return self._interval(self.question_accuracies)
 
     def pass_at(self, k: int) -> Interval:
         """Unbiased pass@k, the mean over questions, with its interval.
@@ -59,20 +62,29 @@ class EvalResult:
         Raises:
             ValueError: k is not from 1 to the number of samples a question.
         """
-        return clustered_interval(
-            [pass_at_k(len(rows), _right(rows), k) for rows in self.by_question().values()]
+        return self._interval(
+            {key: pass_at_k(len(rows), _right(rows), k) for key, rows in self.by_question().items()}
         )
 
     def maj(self) -> Interval:
         """maj@k over all k samples (see `passk.majority` for ties), with its interval."""
-        values = []
-        for rows in self.by_question().values():
+        values = {}
+        for key, rows in self.by_question().items():
             votes: list[Hashable | None] = [
                 None if row["extracted"] is None else normalize_answer(row["extracted"], self.kind)
                 for row in rows
             ]
-            values.append(majority(votes, [row["status"] == "correct" for row in rows]))
-        return clustered_interval(values)
+            values[key] = majority(votes, [row["status"] == "correct" for row in rows])
+        return self._interval(values)
+
+    def _interval(self, values: Mapping[str, float]) -> Interval:
+        """The mean of one value per question: over questions, or over the parts of a balanced benchmark."""
+        if self.balance is None:
+            return clustered_interval(list(values.values()))
+        parts: dict[str, list[float]] = {}
+        for key, value in values.items():
+            parts.setdefault(str(self.columns.get(key, {}).get(self.balance)), []).append(value)
+        return balanced_interval([parts[name] for name in sorted(parts)])
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -128,10 +140,14 @@ class EvalResult:
 
     def table(self) -> Any:
         """The figures as a `rich` table."""
+        from .tables import results_table
+
         return results_table([self])
 
     def report(self) -> str:
         """The figures as text, for a terminal of any width."""
+        from .tables import render
+
         return render(self.table())
 
 
@@ -142,44 +158,6 @@ def interval_dict(interval: Interval) -> dict[str, Any]:
         "standard_error": interval.standard_error, "level": interval.level, "method": interval.method,
         "questions": interval.clusters,
     }  # fmt: skip
-
-
-def results_table(results: list[EvalResult]) -> Any:
-    """One `rich` table of several results, a row for each. Percent with 95 % intervals over questions."""
-    from rich.table import Table
-
-    table = Table(title="Accuracy in %, 95 % interval over questions", title_justify="left")
-    table.add_column("benchmark")
-    for heading in (
-        "questions", "k", "avg@k", "pass@k", "maj@k", "no answer", "timeout, error", "cut off", "tokens"
-    ):  # fmt: skip
-        table.add_column(heading, justify="right")
-    for result in results:
-        summary = result.summary()
-        statuses = result.statuses
-        table.add_row(
-            result.name,
-            str(summary["questions"]),
-            str(result.k),
-            str(result.interval),
-            str(result.pass_at(result.k)),
-            str(result.maj()),
-            str(statuses["no_answer"]),
-            str(statuses["timeout"] + statuses["error"]),
-            f"{100 * summary['truncated']:.0f}%",
-            f"{summary['mean_tokens']:.0f}",
-        )
-    return table
-
-
-def render(table: Any, width: int = 120) -> str:
-    """A `rich` renderable as plain text."""
-    from rich.console import Console
-
-    console = Console(width=width, no_color=True, force_terminal=False)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
 
 
 def _right(rows: list[dict[str, Any]]) -> int:

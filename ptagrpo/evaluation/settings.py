@@ -16,8 +16,19 @@ SAMPLES, SETTINGS, SUMMARY = "samples.jsonl", "settings.json", "summary.json"
 
 
 def questions_fingerprint(questions: list[Question]) -> str:
-    """Hex hash of ids, prompts and reference answers, in their order."""
-    return sha256_json([[question.id, question.prompt, question.answer] for question in questions])
+    """Hex hash of ids, prompts, reference answers and images (of files: name and size), in their order."""
+    described = []
+    for question in questions:
+        images = [[_image_fingerprint(image) for image in question.images]] if question.images else []
+        described.append([question.id, question.prompt, question.answer, *images])
+    return sha256_json(described)
+
+
+def _image_fingerprint(image: str | bytes) -> str:
+    if isinstance(image, bytes):
+        return hashlib.sha256(image).hexdigest()
+    path = Path(image)
+    return f"{path.name} {path.stat().st_size if path.is_file() else 'missing'}"
 
 
 def policy_fingerprint(policy: Any) -> str:

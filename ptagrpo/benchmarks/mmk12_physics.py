@@ -1,0 +1,5 @@
+"""MMK12's 500 test questions of physics, each with an image."""
+
+from .support.mmk12 import spec
+
+SPEC = spec("physics")

@@ -1,0 +1,1 @@
+"""What benchmarks share: finding and reading their rows, options and letters, grading."""
