@@ -121,11 +121,14 @@ def open_image(source: str | os.PathLike | bytes, what: str = "image") -> Image:
                 raise DataError(f"{what}: has {width} x {height} pixels, expected at least 1 x 1", file=where)
             if width * height > MAX_PIXELS:
                 raise DataError(
-                    f"{what}: has {width} x {height} pixels, the limit is {MAX_PIXELS:,}; make it smaller", file=where
+                    f"{what}: has {width} x {height} pixels, the limit is {MAX_PIXELS:,}; make it smaller",
+                    file=where,
                 )
             return image.convert("RGB")
         except Image.DecompressionBombError as error:
-            raise DataError(f"{what}: too large: {error}; the limit is {MAX_PIXELS:,} pixels", file=where) from error
+            raise DataError(
+                f"{what}: too large: {error}; the limit is {MAX_PIXELS:,} pixels", file=where
+            ) from error
         except UnidentifiedImageError as error:
             raise DataError(f"{what}: not an image that Pillow can read", file=where) from error
         except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:

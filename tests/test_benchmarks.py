@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -30,9 +31,13 @@ def no_data_folder(monkeypatch):
 
 
 def test_names_are_the_files_of_the_folder():
-    assert benchmarks.names() == sorted(COUNTS)
-    assert all(benchmarks.find(name).name == name for name in COUNTS)
+    folder = Path(benchmarks.__file__).parent
+    files = sorted(file.stem for file in folder.glob("*.py") if file.stem not in {"__init__", "base"})
+    assert benchmarks.own_names() == files == sorted(benchmarks.PAPER_ORDER) and len(files) == 10
+    assert all(benchmarks.find(name).name == name for name in files)
     assert {name: benchmarks.find(name).rows for name in COUNTS} == COUNTS
+    assert benchmarks.expand("maths") == list(COUNTS) and len(benchmarks.expand("multimodal")) == 6
+    assert benchmarks.expand("all") == benchmarks.expand("maths") + benchmarks.expand("multimodal")
 
 
 @pytest.mark.parametrize("name", sorted(COUNTS))

@@ -100,9 +100,9 @@ def _stated(response: str, choices: Mapping[str, str]) -> str | None:
     found = None
     for match in _STATED.finditer(response):
         letter, rest = match.group("letter"), match.group("rest")
-        article = letter in "AI" and re.match(r" [a-z]", rest)  # "the answer is A dog" is prose, "is A." is not
+        pronoun = letter == "I" and re.match(r" [a-z]", rest)  # "the answer is I think ..."
         foreign = letter not in choices and (not letter.isupper() or rest.strip(_DECORATION + ".,"))
-        if not article and not foreign:
+        if not pronoun and not foreign:
             found = None if _SECOND.match(response, match.end("letter")) else letter
     if found is not None:
         return found

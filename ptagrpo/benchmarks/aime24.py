@@ -10,4 +10,5 @@ SPEC = BenchmarkSpec(
     hub_split="train",
     rows=30,
     answer=aime_answer,
+    licence="problems © MAA",
 )

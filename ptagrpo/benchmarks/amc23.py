@@ -10,4 +10,5 @@ SPEC = BenchmarkSpec(
     hub_split="test",
     rows=40,
     answer=number_answer,
+    licence="problems © MAA",
 )

@@ -13,4 +13,5 @@ SPEC = BenchmarkSpec(
     answer=text_answer,
     id_columns=("unique_id", "id"),
     group_columns=("subject", "level"),
+    licence="MIT",
 )

@@ -259,12 +259,14 @@ def train(
     "eval",
     epilog="Examples: ptagrpo eval MODEL --benchmark math500,aime24 --k 8 --output_dir scores   |   "
     "ptagrpo eval MODEL --benchmark math500 --data_path math500.jsonl --limit 50   |   "
-    "ptagrpo eval --responses answers.jsonl --output graded.jsonl",
+    "ptagrpo eval --responses answers.jsonl --output graded.jsonl   |   "
+    "ptagrpo eval --benchmark mmmu --responses answers.jsonl --output graded.jsonl --official",
 )
 def evaluate(
     model: Annotated[str | None, typer.Argument(help="model folder or hub id")] = None,
     benchmark: Annotated[
-        str | None, typer.Option(help="math500, aime24, aime25, amc23 or JSONL files, with commas between")
+        str | None,
+        typer.Option(help="names of `ptagrpo benchmarks`, maths, multimodal, all, .jsonl or .py files; commas between"),
     ] = None,
     responses: Annotated[
         Path | None, typer.Option(help="grade this JSONL of responses made elsewhere")
@@ -281,8 +283,16 @@ def evaluate(
     top_k: Annotated[int, typer.Option(min=0)] = 0,
     min_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.0,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 2048,
-    prompt_style: Annotated[str, typer.Option(help="plan, official, cot or raw")] = "plan",
+    prompt_style: Annotated[
+        str | None, typer.Option(help="plan, official, cot or raw; default: plan, with --official official")
+    ] = None,
+    official: Annotated[
+        bool, typer.Option("--official", help="grade by the published rules, random guesses included")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="only the first so many questions")] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="accept files with fewer rows than a benchmark has")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     batch_size: Annotated[int | None, typer.Option(min=1, help="samples generated together")] = None,
     timeout: Annotated[float, typer.Option(help="seconds for one comparison of answers")] = 5.0,
@@ -290,10 +300,22 @@ def evaluate(
     progress: Annotated[bool, typer.Option("--progress/--no_progress")] = True,
     config: YAML = None,
 ) -> int | None:
-    """Accuracy on MATH500, AIME24, AIME25, AMC23, or of responses made elsewhere."""
+    """Accuracy on benchmarks of mathematics and of images, or of responses made elsewhere."""
     from .run_evaluation import run
 
     return run(**{name: value for name, value in locals().items() if name not in ("run", "config")})
+
+
+@app.command(epilog="Example: ptagrpo benchmarks --data_path DATA")
+def benchmarks(
+    data_path: Annotated[
+        Path | None, typer.Option(help="folder of the benchmarks' files; else the variable PTAGRPO_DATA")
+    ] = None,
+) -> int | None:
+    """List the benchmarks: questions, licence, source, and whether the data is at hand."""
+    from .run_benchmarks import run
+
+    return run(data_path)
 
 
 @app.command(

@@ -37,7 +37,9 @@ class Grader:
             return [spec.official(question, response, self._generator) for question, response in items]
         if spec is not None and spec.grade is not None:
             return [spec.grade(question, response, self.judge) for question, response in items]
-        return self.judge.judge([(response, question.answer or "") for question, response in items], self.kind)
+        return self.judge.judge(
+            [(response, question.answer or "") for question, response in items], self.kind
+        )
 
     def replay(self, items: Sequence[tuple[Question, str]]) -> None:
         """Bring the guesses to where they were after `items`."""

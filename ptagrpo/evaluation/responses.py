@@ -162,7 +162,9 @@ class _Questions:
             return Question(str(line), "", text_answer(row.get("answer"))), ""
         for name, value in spec.where.items():
             if name in row and str(row[name]).casefold() != value.casefold():
-                raise ValueError(f"expected {name} '{value}' for benchmark '{spec.name}', got {row[name]!r:.80}")
+                raise ValueError(
+                    f"expected {name} '{value}' for benchmark '{spec.name}', got {row[name]!r:.80}"
+                )
         if all(row.get(name) is None for name in spec.answer_columns):
             question = self._look_up(row)
         elif spec.parse is None:

@@ -118,7 +118,9 @@ def evaluate(
     by_id = {question.id: question for question in questions}
     grader = Grader(spec, active, kind, official)
     try:
-        grader.replay([(by_id[row["id"]], row["response"]) for row in rows if row["finish_reason"] != UNREADABLE])
+        grader.replay(
+            [(by_id[row["id"]], row["response"]) for row in rows if row["finish_reason"] != UNREADABLE]
+        )
         for chunk in _chunks(len(questions), k, len(rows), batch_size or BATCH_SAMPLES):
             new = _sample(policy, loaded, chunk, seed, prompt_style, sampling, batch_size)
             answered = [row for row in new if "status" not in row]
@@ -156,9 +158,7 @@ def refuse_images(policy: Any, names: Sequence[str]) -> None:
         )
 
 
-def _questions(
-    benchmark: str | os.PathLike | Benchmark | Sequence[Question], limit: int | None
-) -> Benchmark:
+def _questions(benchmark: str | os.PathLike | Benchmark | Sequence[Question], limit: int | None) -> Benchmark:
     """The benchmark with the questions to ask, checked."""
     if isinstance(benchmark, (str, os.PathLike)):
         benchmark = load(benchmark)
@@ -326,7 +326,8 @@ def run_eval(
         policy = load_policy(policy)
     refuse_images(policy, [spec.name for spec in specs if spec.image_columns])
     loaded = [
-        load(name, None if str(name).endswith(".jsonl") else data_path, partial=partial) for name in benchmarks
+        load(name, None if str(name).endswith(".jsonl") else data_path, partial=partial)
+        for name in benchmarks
     ]
     judge = settings.pop("judge", None)
     owned = Judge() if judge is None else None

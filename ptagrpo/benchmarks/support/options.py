@@ -37,7 +37,9 @@ def parse_options(value: Any, *, unwrap: bool = True) -> list[str]:
     if unwrap and len(options) == 1 and isinstance(options[0], (list, tuple)):
         options = options[0]
     if len(options) > len(LETTERS):
-        raise ValueError(f"options do not parse: {len(options)} options, at most {len(LETTERS)} have a letter")
+        raise ValueError(
+            f"options do not parse: {len(options)} options, at most {len(LETTERS)} have a letter"
+        )
     return [str(option) for option in options]
 
 
@@ -50,7 +52,9 @@ def row_options(row: Mapping[str, Any], *, unwrap: bool = True) -> dict[str, str
     mapping = row.get("index2ans")
     if row.get("options") is None and isinstance(mapping, Mapping):
         if not all(isinstance(letter, str) and letter in LETTERS and letter for letter in mapping):
-            raise ValueError(f"options do not parse: expected letters in index2ans, got {sorted(mapping)!r:.80}")
+            raise ValueError(
+                f"options do not parse: expected letters in index2ans, got {sorted(mapping)!r:.80}"
+            )
         return {letter: str(text) for letter, text in mapping.items()}
     return lettered(parse_options(row.get("options"), unwrap=unwrap))
 

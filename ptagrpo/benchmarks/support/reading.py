@@ -64,9 +64,7 @@ def read_benchmark(
     )
 
 
-def _rows(
-    spec: BenchmarkSpec, path: str | os.PathLike | None
-) -> Iterator[tuple[str, Path | None, int, Row]]:
+def _rows(spec: BenchmarkSpec, path: str | os.PathLike | None) -> Iterator[tuple[str, Path | None, int, Row]]:
     """(file or hub id, folder of its images, number, row)."""
     files = locate(spec, path)
     for source in files:
@@ -114,7 +112,9 @@ def to_question(
         if with_images:
             images = image_sources(row, spec.image_columns, folder)
             if not images:
-                raise ValueError(f"expected an image in {', '.join(spec.image_columns)}, the row has {sorted(row)}")
+                raise ValueError(
+                    f"expected an image in {', '.join(spec.image_columns)}, the row has {sorted(row)}"
+                )
             check_placeholders(prompt, len(images), repeats=spec.repeats)
     columns = {
         name: value
@@ -135,5 +135,7 @@ def _by_columns(spec: BenchmarkSpec, row: Row) -> Parsed:
         raise ValueError(f"expected text in '{prompt_column}', got {prompt!r:.80}")
     answer_column = next((name for name in spec.answer_columns if row.get(name) is not None), None)
     if answer_column is None:
-        raise ValueError(f"expected an answer in '{' or '.join(spec.answer_columns)}', the row has {sorted(row)}")
+        raise ValueError(
+            f"expected an answer in '{' or '.join(spec.answer_columns)}', the row has {sorted(row)}"
+        )
     return Parsed(prompt, spec.answer(row[answer_column]))

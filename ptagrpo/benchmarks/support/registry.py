@@ -19,7 +19,9 @@ PACKAGE = __name__.rsplit(".support", 1)[0]
 def own_names() -> list[str]:
     """Names of the benchmarks that come with the package, sorted: the files of the folder."""
     folder = importlib.import_module(PACKAGE).__path__
-    return sorted(module.name for module in pkgutil.iter_modules(folder) if not module.ispkg and module.name != "base")
+    return sorted(
+        module.name for module in pkgutil.iter_modules(folder) if not module.ispkg and module.name != "base"
+    )
 
 
 def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
@@ -75,12 +77,16 @@ def _from_file(path: Path) -> BenchmarkSpec:
     try:
         specification.loader.exec_module(module)
     except Exception as error:  # the user's own code: anything may come of it
-        raise ConfigError(f"benchmark {path}: cannot be imported ({type(error).__name__}: {error})") from error
+        raise ConfigError(
+            f"benchmark {path}: cannot be imported ({type(error).__name__}: {error})"
+        ) from error
     return _spec(module, str(path))
 
 
 def _spec(found: Any, where: str) -> BenchmarkSpec:
     spec = getattr(found, "SPEC", found)
     if not isinstance(spec, BenchmarkSpec):
-        raise ConfigError(f"{where}: expected a module with SPEC = BenchmarkSpec(...), got {type(spec).__name__}")
+        raise ConfigError(
+            f"{where}: expected a module with SPEC = BenchmarkSpec(...), got {type(spec).__name__}"
+        )
     return spec

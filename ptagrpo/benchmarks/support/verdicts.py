@@ -25,7 +25,9 @@ def grade_choice(question: Question, response: str, judge: Judge | None = None) 
     if choice.text is None:
         return Verdict("no_answer", None, "the response states no option")
     extracted = choice.letter or choice.text
-    return Verdict("correct" if choice.letter == question.answer else "wrong", extracted, f"option, {choice.rule}")
+    return Verdict(
+        "correct" if choice.letter == question.answer else "wrong", extracted, f"option, {choice.rule}"
+    )
 
 
 def grade_choice_or_open(question: Question, response: str, judge: Judge) -> Verdict:
@@ -58,13 +60,17 @@ def rounds_to(stated: str, gold: str) -> bool:
         return False
 
 
-def official_mmmu(question: Question, response: str, generator: random.Random, version: str = "mmmu") -> Verdict:
+def official_mmmu(
+    question: Question, response: str, generator: random.Random, version: str = "mmmu"
+) -> Verdict:
     """The published verdict of MMMU and MMMU-Pro; without a candidate the option is a guess of `generator`."""
     choices = row_options(question.columns, unwrap=False)
     if choices:
         parsed = parse_choice(response, choices, generator, version)
         status = "correct" if parsed.letter == question.answer else "wrong"
-        return Verdict(status, parsed.letter, f"official, {parsed.rule}{', last of several' * parsed.several}")
+        return Verdict(
+            status, parsed.letter, f"official, {parsed.rule}{', last of several' * parsed.several}"
+        )
     candidates = parse_open(response)
     right = open_is_right(candidates, question.columns.get("golds") or [question.answer or ""])
     extracted = " | ".join(map(str, candidates))
