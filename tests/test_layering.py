@@ -26,7 +26,7 @@ C_ROOMS = {
 
 # Python rooms (a folder or a file of ptagrpo/) by level: a room imports rooms of its own level or lower ones.
 PYTHON_LEVELS = [
-    {"_core", "errors", "io", "rng", "records", "parsing", "token_bytes", "reference"},
+    {"_core", "errors", "io", "rng", "records", "parsing", "token_bytes", "reference", "images"},
     {"models", "chat", "template", "tokenizer", "packing"},
     {"checkpoint", "llama2c"},
     {"generation", "policy"},

@@ -30,7 +30,7 @@ _STATED = re.compile(
 _SECOND = re.compile(r"[)\]*\s]*(?:[(\[]|(?:,|&|and\b|or\b)\s*[(\[]?)([A-Z])[)\]]?(?![A-Za-z0-9'’.:])")
 _STATED_TEXT = re.compile(r"\banswer(?:\s+is|\s*\**\s*:)\s*\**\s*:?(?P<text>[^\n]+)", re.IGNORECASE)
 _BARE_LINE = re.compile(r"[(\[]?([A-Z])[)\].:]?")
-_OPENED_LINE = re.compile(r"(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])[.):])\s*\S")
+_OPENED_LINE = re.compile(r"(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])[.):])\s*(?!or\b|and\b|[&,/])\S")
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ __all__ = [
     "own_names",
     "parse_options",
     "spec_of",
+    "text_answer",
     "to_question",
 ]
 

@@ -18,10 +18,10 @@ Row = Mapping[str, Any]
 class EvalResult:
     """Rows of one evaluation (question by question, samples in order) and the figures on them.
 
-    name: the benchmark's. k: samples a question. columns: question id → its data-set columns. settings: what
-    was asked for. balance: a column; figures are then the mean over its values. notes: what is to be said about
-    the benchmark's rows. Each row has id, sample, answer, response, extracted, status, detail, tokens,
-    finish_reason.
+    name: the benchmark's. title, side: its heading, and the paper's table that it is in. k: samples a question.
+    columns: question id → its data-set columns. settings: what was asked for. balance: a column; figures are then
+    the mean over its values. notes: what is to be said about the benchmark's rows. Each row has id, sample, answer,
+    response, extracted, status, detail, tokens, finish_reason.
     """
 
     name: str
@@ -33,6 +33,8 @@ class EvalResult:
     kind: str = "math"
     balance: str | None = None
     notes: tuple[str, ...] = ()
+    title: str = ""
+    side: str = ""
 
     def by_question(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of each question, in order."""

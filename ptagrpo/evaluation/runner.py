@@ -136,9 +136,13 @@ def evaluate(
         if judge is None:
             active.close()
     columns = {question.id: question.columns for question in questions}
-    balance = None if spec is None else spec.balance
-    notes = tuple(loaded.notes)
-    result = EvalResult(name, k, rows, settings, columns, loaded.group_columns, kind, balance, notes)
+    result = EvalResult(
+        name, k, rows, settings, columns, loaded.group_columns, kind,
+        balance=None if spec is None else spec.balance,
+        notes=tuple(loaded.notes),
+        title=loaded.title or name,
+        side="" if spec is None else spec.table,
+    )  # fmt: skip
     if folder is not None:
         atomic_write_json(folder / SUMMARY, result.summary())
     return result

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..benchmarks import PAPER_ORDER, TABLES, find, names
+from ..benchmarks import PAPER_ORDER, TABLES
 from .result import EvalResult
 
 
@@ -56,18 +56,17 @@ def paper_tables(results: Sequence[EvalResult], model: str = "model") -> list[An
     """
     from rich.table import Table
 
-    specs = {result.name: find(result.name) for result in results if result.name in names()}
     position = {name: index for index, name in enumerate(PAPER_ORDER)}
     tables = []
     for key, heading in TABLES.items():
-        chosen = [result for result in results if result.name in specs and specs[result.name].table == key]
+        chosen = [result for result in results if result.side == key]
         if not chosen:
             continue
         chosen.sort(key=lambda result: (position.get(result.name, len(position)), result.name))
         table = Table(title=f"{heading}: accuracy in %, 95 % interval over questions", title_justify="left")
         table.add_column("model")
         for result in chosen:
-            table.add_column(specs[result.name].title, justify="right")
+            table.add_column(result.title, justify="right")
         table.add_column("mean", justify="right")
         mean = math.fsum(result.accuracy for result in chosen) / len(chosen)
         table.add_row(model, *(str(result.interval) for result in chosen), f"{100 * mean:.1f}")

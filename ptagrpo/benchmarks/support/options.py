@@ -51,7 +51,7 @@ def row_options(row: Mapping[str, Any], *, unwrap: bool = True) -> dict[str, str
     """
     mapping = row.get("index2ans")
     if row.get("options") is None and isinstance(mapping, Mapping):
-        if not all(isinstance(letter, str) and letter in LETTERS and letter for letter in mapping):
+        if not all(letter in set(LETTERS) for letter in mapping):
             raise ValueError(
                 f"options do not parse: expected letters in index2ans, got {sorted(mapping)!r:.80}"
             )
