@@ -166,6 +166,14 @@ def test_official_guesses_do_not_depend_on_interruptions(data, tmp_path):
     assert ours.statuses["no_answer"] == sum(row["response"] == "no idea" for row in ours.rows)
 
 
+def test_the_bar_estimates_when_all_is_done(data, capsys):
+    run(load("mmmu", data), progress=True, samples_after=100)
+    shown = capsys.readouterr().err
+    assert "24/24" in shown and "accuracy" in shown and "all benchmarks done in 0" in shown
+    run(load("mmmu", data), progress=True)
+    assert "all benchmarks" not in capsys.readouterr().err
+
+
 def test_mmmu_pro_is_the_mean_of_its_settings(data):
     result = run(load("mmmu_pro", data))
     settings = {key: value.mean for key, value in result.group_by("setting").items()}

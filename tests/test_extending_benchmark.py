@@ -75,7 +75,7 @@ def install(folder, value, monkeypatch):
     info = folder / "space-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: space\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{'ptagrpo.benchmarks'}]\nplanets = {value}\n")
+    (info / "entry_points.txt").write_text(f"[ptagrpo.benchmarks]\nplanets = {value}\n")
     monkeypatch.syspath_prepend(folder)
 
 

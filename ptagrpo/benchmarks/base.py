@@ -21,8 +21,8 @@ Row: TypeAlias = Mapping[str, Any]
 @dataclass(frozen=True)
 class Parsed:
     """What a benchmark makes of a row. prompt: the question with its options, without any instruction. answer: the
-    reference answer. extra: further columns for prompts and grading (`choices`: letter to text). id: where the rule
-    of the spec's `id_columns` is not enough. images: False where the row has none on purpose."""
+    reference answer. extra: further columns for prompts and grading (`choices`: letter to text). id: where the spec's
+    `id_columns` are not enough."""
 
     prompt: str
     answer: str

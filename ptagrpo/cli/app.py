@@ -266,7 +266,7 @@ def evaluate(
     model: Annotated[str | None, typer.Argument(help="model folder or hub id")] = None,
     benchmark: Annotated[
         str | None,
-        typer.Option(help="names of `ptagrpo benchmarks`, maths, multimodal, all, .jsonl or .py files; commas between"),
+        typer.Option(help="names (see `ptagrpo benchmarks`), maths, multimodal, all, .jsonl, .py; commas between"),
     ] = None,
     responses: Annotated[
         Path | None, typer.Option(help="grade this JSONL of responses made elsewhere")

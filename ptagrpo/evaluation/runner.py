@@ -284,10 +284,10 @@ class _Bar:
         self._count(rows)
         self._bar.update(len(rows))
         shown = f"accuracy {100 * self._right / self._all:.1f} %"
-        rate = self._bar.format_dict["rate"]
-        if self._after and rate:
-            left = (self._bar.total - self._bar.n + self._after) / rate
-            shown += f", all benchmarks in {self._bar.format_interval(left)}"
+        if self._after:
+            elapsed = self._bar.format_dict["elapsed"]
+            left = elapsed * (self._bar.total - self._bar.n + self._after) / (self._bar.n - self._bar.initial)
+            shown += f", all benchmarks done in {self._bar.format_interval(left)}"
         self._bar.set_postfix_str(shown, refresh=False)
 
     def close(self) -> None:
