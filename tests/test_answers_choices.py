@@ -1,6 +1,7 @@
 """Options: which letter a response states, and the parsers of the official evaluations."""
 
 import random
+import time
 
 import pytest
 
@@ -119,3 +120,22 @@ def test_the_official_verdict_on_open_answers():
     assert not open_is_right(parse_open("13"), ["12.97"])
     assert open_is_right(parse_open("the city of Tampa"), ["Tampa", "Florida"])
     assert not open_is_right(parse_open("Miami"), ["Tampa", "Florida"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "answer" + " " * 100_000, "answer is" + "*" * 100_000, "answer is " * 20_000, "answer:" + "(" * 100_000,
+        "Answer: B" + " " * 100_000, "\n" * 100_000, "A. x\n" * 20_000, "\\text{" * 20_000, "<answer>" * 20_000,
+        "\\boxed{" * 20_000, "answer is (A) " * 10_000 + "and ", "option choice " * 10_000,
+    ],
+)  # fmt: skip
+def test_hostile_text_takes_no_time(text):
+    from ptagrpo.benchmarks import options_in_text
+
+    started = time.monotonic()
+    stated_choice(text, ANIMALS)
+    parse_choice(text, ANIMALS, random.Random(0), "mmmu_pro")
+    parse_open(text)
+    options_in_text(text)
+    assert time.monotonic() - started < 2.0

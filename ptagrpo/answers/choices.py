@@ -21,14 +21,18 @@ from .normalize import normalize_answer
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed|mbox)\s*\{([^{}]*)\}")
 _DECORATION = " \t*_`$\\{}[]()\"'"
 _LETTER = re.compile(r"\(?([A-Z])\)?(?:\s*[.:,)\]]|\s+-|$)")
-_STATED = re.compile(
-    r"\b(?:answer|option|choice)(?:\s+(?:is|would be|should be)|(?=\s*\**\s*:))?\s*\**\s*:?[\s*_`$\\(\[{]*"
-    r"(?:(?:text|mathrm|mathbf|textbf|boxed|option|choice)\b[\s{(]*)*(?P<letter>[A-Z])(?![A-Za-z0-9'’])"
-    r"(?P<rest>[^\n]{0,2})",
+_STATED = re.compile(  # counted repetitions: a response may be one word and a megabyte of blanks
+    r"\b(?:answer|option|choice)(?:\s{1,4}(?:is|would be|should be))?[\s*:_`$\\(\[{]{1,24}"
+    r"(?:(?:text|mathrm|mathbf|textbf|boxed|option|choice)[\s{(]{1,4}){0,3}"
+    r"(?P<letter>[A-Z])(?![A-Za-z0-9'’])(?P<rest>[^\n]{0,2})",
     re.IGNORECASE,
 )
-_SECOND = re.compile(r"[)\]*\s]*(?:[(\[]|(?:,|&|and\b|or\b)\s*[(\[]?)([A-Z])[)\]]?(?![A-Za-z0-9'’.:])")
-_STATED_TEXT = re.compile(r"\banswer(?:\s+is|\s*\**\s*:)\s*\**\s*:?(?P<text>[^\n]+)", re.IGNORECASE)
+_SECOND = re.compile(
+    r"[)\\*\s]{0,8}(?:[(\[]|(?:,|&|and\b|or\b)\s{0,4}[(\[]?)([A-Z])[)\]]?(?![A-Za-z0-9'’.:])"
+)
+_STATED_TEXT = re.compile(
+    r"\banswer(?:\s{1,4}is|\s{0,4}\*{0,2}\s{0,4}:)\s{0,4}\*{0,2}\s{0,4}:?(?P<text>[^\n]+)", re.IGNORECASE
+)
 _BARE_LINE = re.compile(r"[(\[]?([A-Z])[)\].:]?")
 _OPENED_LINE = re.compile(r"(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])[.):])\s*(?!or\b|and\b|[&,/])\S")
 

@@ -282,6 +282,8 @@ class _Bar:
 
     def update(self, rows: list[dict[str, Any]]) -> None:
         self._count(rows)
+        if self._bar.disable:
+            return
         self._bar.update(len(rows))
         shown = f"accuracy {100 * self._right / self._all:.1f} %"
         if self._after:

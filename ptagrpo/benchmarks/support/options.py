@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 LETTERS = string.ascii_uppercase
-_LINE = re.compile(r"^\s*[(]?([A-H])\s*[.):．、）]\s*(.*)$", re.MULTILINE)
+_LINE = re.compile(r"^[ \t]*\(?([A-H])[ \t]*[.):．、）](.*)$", re.MULTILINE)
 
 
 def parse_options(value: Any, *, unwrap: bool = True) -> list[str]:
