@@ -1,8 +1,9 @@
 """The parsers of the official MMMU and MMMU-Pro evaluations, random guesses included, to compare with others' numbers.
 
-Nothing here is ours to improve: each oddity below decides published verdicts. Written from the description of the
-rules and from the verdicts on 900 and 3,460 responses, all of which it reproduces (`docs/grading.md`); the rule that
-we use by default is in `choices.py`.
+Nothing here is ours to improve: each oddity below decides published verdicts. The rules for options are confirmed by
+the verdicts on 900 and 3,460 responses (`docs/grading.md`). Those for open answers (the cue words, the forms of
+numbers) follow what is known of the published evaluation; the 53 short answers at hand exercise little of them. The
+rule that we use by default is in `choices.py`.
 """
 
 from __future__ import annotations
