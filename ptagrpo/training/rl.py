@@ -29,7 +29,9 @@ from . import fingerprints, rl_files
 from .config import GRPOConfig, PTAGRPOConfig
 from .loop import StepResult, Trainer
 from .rl_metrics import UpdateStats
+from .rollout_records import RolloutRecords
 from .rollout_step import Rollout, Sampler, reward_settings
+from .samples import SampleTable
 
 RewardFunc = Callable[..., Any] | str
 
@@ -80,6 +82,9 @@ class GRPOTrainer(Trainer):
         self._rollout: Rollout | None = None
         self._position = self._draws = 0
         self._check_rewards()
+        self._records = RolloutRecords(self.policy, self.args)
+        self._samples = SampleTable()
+        self._callbacks.callbacks.insert(-1, self._samples)
 
     def evaluate(self) -> dict[str, float]:
         """Sample and score the evaluation questions once; metrics as in training, with the prefix "eval_"."""
@@ -191,11 +196,16 @@ class GRPOTrainer(Trainer):
         stats = UpdateStats()
         tokens = 0
         on_policy = rollout.used == 0
-        for number, batch in enumerate(rollout.batches[rollout.used % self.args.minibatches]):
+        minibatch = rollout.used % self.args.minibatches
+        logprobs = []
+        for number, batch in enumerate(rollout.batches[minibatch]):
             if number:
                 self._substep()
             tokens += batch.num_tokens
-            self._update(batch, stats, on_policy)
+            logprobs.append(self._update(batch, stats, on_policy))
+        if fresh:
+            self._samples.groups = rollout.groups
+        self._records.after_update(rollout, minibatch, logprobs, self.state.global_step + 1)
         self._rollout = rollout  # only a step that gets here has used it; an interrupted one samples it again
         metrics = stats.metrics(self.args.beta)
         live = {"reward": rollout.metrics["reward"]} if rollout.metrics else dict(self._bar.live)
@@ -204,8 +214,8 @@ class GRPOTrainer(Trainer):
         logged, timings = (rollout.metrics, rollout.timings) if first else ({}, {})
         return StepResult({**metrics, **logged}, tokens, live, timings)
 
-    def _update(self, batch: Batch, stats: UpdateStats, on_policy: bool) -> None:
-        """Forward, loss and backward of one micro-batch."""
+    def _update(self, batch: Batch, stats: UpdateStats, on_policy: bool) -> np.ndarray:
+        """Forward, loss and backward of one micro-batch; returns the log-probabilities of its targets."""
         args, model = self.args, self.policy.model
         logprobs, entropies = model.forward(
             batch.forest, batch.source, batch.target, temperature=args.temperature
@@ -221,6 +231,7 @@ class GRPOTrainer(Trainer):
         )  # fmt: skip
         model.backward(dlogprobs)
         stats.add(loss, sums, entropies)
+        return logprobs
 
     def _new_rollout(self) -> Rollout:
         """Sample a rollout and make its micro-batches, with old and reference log-probabilities where
@@ -236,11 +247,7 @@ class GRPOTrainer(Trainer):
                     batch.ref = self._logprobs(self._reference, batch)
                 if number and args.recompute_old_logprobs:
                     batch.old = self._logprobs(self.policy, batch)
-        if args.log_completions:
-            root, step = Path(args.output_dir), self.state.global_step + 1
-            rl_files.write_completions(root, step, rollout.groups, rollout.extra)
-            if isinstance(args, PTAGRPOConfig):
-                rl_files.write_trees(root, step, rollout.groups)
+        self._records.sampled(rollout, self.state.global_step + 1)
         return rollout
 
     def _logprobs(self, policy: Policy, batch: Batch) -> np.ndarray:
@@ -288,7 +295,8 @@ class GRPOTrainer(Trainer):
 
     def _read_extra(self, folder: Path, private: Mapping[str, Any]) -> None:
         self._position, self._draws = private.get("position", 0), private.get("draws", 0)
-        self._rollout = None
+        self._rollout = self._samples.groups = None
+        self._records.forget()
         found = rl_files.read_rollout(folder, self._questions) if private else None
         if found is None:
             return
@@ -298,7 +306,7 @@ class GRPOTrainer(Trainer):
             for j, batch in enumerate(minibatch):
                 batch.old = tensors[f"old.{i}.{j}"]
                 batch.ref = tensors.get(f"ref.{i}.{j}")
-        self._rollout = rollout
+        self._rollout, self._samples.groups = rollout, rollout.groups
 
 
 class PTAGRPOTrainer(GRPOTrainer):
