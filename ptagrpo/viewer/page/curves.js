@@ -1,9 +1,17 @@
 /* Metric curves as SVG, drawn when they come into view. */
 
-const CHART = {width: 360, height: 150, left: 44, right: 8, top: 8, bottom: 20};
-const WIDE = {...CHART, width: 1100, height: 240};
+const CHART = {width: 300, height: 130, left: 42, right: 10, top: 8, bottom: 18};
+const WIDE = {...CHART, width: 1200, height: 230};
 const COLOURS = ["var(--c0)", "var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)", "var(--c5)", "var(--c6)"];
 const GROUPS = ["training", "rewards", "plan", "completions", "verdicts", "ratio", "clip_ratio", "sampling", "time"];
+
+const FIRST = ["loss", "policy_loss", "reward", "reward_std", "entropy", "kl", "grad_norm", "learning_rate"];
+const LAST = ["epoch", "num_tokens"];
+
+function rank(name) {
+  const at = FIRST.indexOf(name);
+  return LAST.includes(name) ? 1000 : at < 0 ? FIRST.length : at;
+}
 
 function groupOf(name) {
   if (name.startsWith("eval_")) return "evaluation";
@@ -38,7 +46,7 @@ function chart(title, series, {box = CHART, smooth = 0, onstep}) {
     svg.append(s("line", {class: "grid", x1: box.left, x2: box.width - box.right, y1: y(tick), y2: y(tick)}),
                s("text", {class: "tick", x: box.left - 5, y: y(tick) + 3.5, "text-anchor": "end"}, short(tick)));
   }
-  for (const tick of ticks(first, last, box.width / 120).filter(Number.isInteger)) {
+  for (const tick of ticks(first, last, box.width / 80).filter(Number.isInteger)) {
     svg.append(s("text", {class: "tick", x: x(tick), y: box.height - 5, "text-anchor": "middle"}, short(tick)));
   }
   series.forEach(([, at, values], number) => {
@@ -96,7 +104,8 @@ function nearest(sorted, wanted) {
 
 /* All charts into `target`; those out of sight wait as empty boxes. */
 function drawCurves(target, curves, {find = "", smooth = 0, onstep}) {
-  const names = Object.keys(curves).filter(name => name.toLowerCase().includes(find.toLowerCase()));
+  const names = Object.keys(curves).filter(name => name.toLowerCase().includes(find.toLowerCase()))
+    .sort((a, b) => rank(a) - rank(b));
   const options = {smooth, onstep}, waiting = new Map();
   const later = (frame, draw) => { waiting.set(frame, draw); return frame; };
   const groups = new Map(GROUPS.map(name => [name, []]));
@@ -126,6 +135,6 @@ function drawCurves(target, curves, {find = "", smooth = 0, onstep}) {
       watcher.unobserve(frame);
       frame.replaceChildren(waiting.get(frame)());
     }
-  }, {rootMargin: "300px"});
+  }, {root: target.parentElement, rootMargin: "300px"});
   for (const frame of waiting.keys()) watcher.observe(frame);
 }

@@ -39,15 +39,14 @@ function legend(mode) {
 
 const mean = values => values.length ? values.reduce((a, b) => a + b, 0) / values.length : null;
 
-/* A text, coloured: by its one advantage, or token by token. */
+/* A text, coloured: by its one advantage, or token by token where the run stored values of tokens. */
 function coloured(text, tokens, mode, advantage) {
-  if (mode === "none") return [text];
-  if (!tokens) return [h("span", mode === "advantage" ? {style: `background:${tint(mode, advantage)}`} : {}, text)];
+  if (mode === "advantage") return [h("span", {style: `background:${tint(mode, advantage)}`}, text)];
+  if (mode === "none" || !tokens) return [text];
   return tokens.pieces.map((piece, i) => {
-    const value = mode === "advantage" ? advantage : (tokens[mode] || [])[i];
     const told = ["entropy", "ratio"].filter(name => tokens[name]).map(name => `${name} ${tokens[name][i]}`);
     const probability = Math.exp(tokens.logprob[i]).toPrecision(3);
-    return h("span", {style: `background:${tint(mode, value)}`,
+    return h("span", {style: `background:${tint(mode, (tokens[mode] || [])[i])}`,
                       title: [`probability ${probability}`, ...told].join(", ")}, piece);
   });
 }
@@ -62,8 +61,7 @@ function chainView(chain, mode, open) {
       h("span", {class: "adv", style: `background:${tint("advantage", chain.advantage)}`, title: "advantage"},
         signed(chain.advantage))), body);
   const build = () => body.childElementCount || body.append(
-    h("p", {class: "text"}, coloured(chain.tokens && mode !== "none" ? "" : chain.text.trim() || "(nothing after the plan)",
-                                     chain.tokens, mode, chain.advantage)),
+    h("p", {class: "text"}, coloured(chain.text.trim() || "(nothing after the plan)", chain.tokens, mode, chain.advantage)),
     h("p", {class: "pay"}, h("span", {}, "reward ", h("b", {}, short(chain.reward))),
       parts.map(([name, value]) => h("span", {class: "part"}, name + " " + short(value))),
       h("span", {}, chain.length + " tokens"),
@@ -82,8 +80,7 @@ function planView(plan, number, mode, open) {
       h("div", {class: "ptop"}, h("span", {}, "Plan " + (number + 1)),
         h("span", {class: "meter"}, h("i", {style: `width:${100 * right / (total || 1)}%`})),
         h("b", {}, `${right} of ${total}`)),
-      h("p", {class: "text"}, plan.plan == null && !plan.tokens ? "(no plan)"
-        : coloured(plan.plan ?? "", mode === "none" ? null : plan.tokens, mode, advantage)),
+      h("p", {class: "text"}, coloured(plan.plan ?? "(no plan)", plan.tokens, mode, advantage)),
       plan.reward == null ? null : h("div", {class: "pmeta"}, `plan reward ${plan.reward.toFixed(2)}`)),
     plan.chains.map(chain => chainView(chain, mode, open)));
 }
