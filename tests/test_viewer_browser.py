@@ -15,7 +15,8 @@ from ptagrpo.viewer import write_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium): the page is not tested in a browser"
+    CHROMIUM is None,
+    reason="no Chromium here (Debian: apt-get install chromium): the page is not tested in a browser",
 )
 LOAD_10000_S = 20.0  # browser start included; about 2.5 s on the machine that it was written on
 
@@ -25,7 +26,9 @@ class Page:
 
     def __init__(self, dom: str, console: list[str]):
         self.dom, self.console = dom, console
-        self.text = html.unescape(re.sub(r"<[^>]+>", " ", re.sub(r"<script.*?</script>", "", dom, flags=re.S)))
+        self.text = html.unescape(
+            re.sub(r"<[^>]+>", " ", re.sub(r"<script.*?</script>", "", dom, flags=re.S))
+        )
 
     def count(self, pattern: str) -> int:
         return len(re.findall(pattern, self.dom))
@@ -113,16 +116,21 @@ def test_a_tree_shows_plans_chains_and_components(small, browse):
     assert shown.count(r'class="plan (all|some|none)"') == 4 and shown.count(r"<details[^>]* open") == 12
     assert "right answer 4" in re.sub(r"\s+", " ", shown.text)
     assert "structure 0.2" in shown.text and "+0.90" in shown.text and "−0.90" in shown.text
-    assert '<mark' not in shown.dom and "Question 22:" in shown.text
+    assert "<mark" not in shown.dom and "Question 22:" in shown.text
 
 
 def test_tokens_are_coloured_on_request(small, browse, tmp_path):
     page, _ = small
     plain = browse(page, "tree=3.2&open=1")
-    assert plain.count("title=\"probability") == 0
-    for mode, variable in (("entropy", "--heat"), ("ratio", "--plus"), ("ratio", "--minus"), ("logprob", "--heat")):
+    assert plain.count('title="probability') == 0
+    for mode, variable in (
+        ("entropy", "--heat"),
+        ("ratio", "--plus"),
+        ("ratio", "--minus"),
+        ("logprob", "--heat"),
+    ):
         shown = browse(page, f"tree=3.2&open=1&color={mode}")
-        assert shown.count("title=\"probability") > 200
+        assert shown.count('title="probability') > 200
         assert shown.count(rf"<span style=\"background:\s?rgb\(var\({variable}\)") > 20, (mode, variable)
     without = tmp_path / "without"
     without.mkdir()
@@ -173,7 +181,9 @@ def test_texts_of_a_model_cannot_become_markup(browse, tmp_path):
         {"plan": evil, "score": 1.0, "reward": 1.0, "chains": [{"text": evil, "answer": evil, "correct": True}]}]}  # fmt: skip
     viewer_runs.StepFiles(tmp_path, "trees", 1.0, compress=True).write(1, [tree])
     shown = browse(write_page(tmp_path), "view=trees&open=1")
-    assert "<title>owned" not in shown.dom and "<img" not in re.sub(r"<script.*?</script>", "", shown.dom, flags=re.S)
+    assert "<title>owned" not in shown.dom and "<img" not in re.sub(
+        r"<script.*?</script>", "", shown.dom, flags=re.S
+    )
     assert shown.text.count("onerror=alert(1)") >= 4
 
 

@@ -11,7 +11,9 @@ from ptagrpo.training.step_files import StepFiles
 NAMES = ["Ada", "Ben", "Cat", "Dan", "Eve", "Fay", "Gus", "Hal"]
 
 
-def write_run(folder: Path, steps: int, questions: int, *, plans=4, chains=3, tokens=False, seed=0) -> dict[str, int]:
+def write_run(
+    folder: Path, steps: int, questions: int, *, plans=4, chains=3, tokens=False, seed=0
+) -> dict[str, int]:
     """Write metrics.jsonl, timings.jsonl and trees/ of `steps` rollouts of `questions` trees.
 
     Returns:

@@ -346,7 +346,9 @@ def convert(
 )
 def view(
     run: Annotated[Path, typer.Argument(help="output_dir of a training run, finished or still going")],
-    output: Annotated[Path | None, typer.Option(help="the page; default: view.html in the run's folder")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="the page; default: view.html in the run's folder")
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="write the page again whenever the run has written something")
     ] = False,

@@ -48,14 +48,16 @@ def _plan(number: int, plan: Plan) -> str:
     chains = "".join(_chain(chain) for chain in plan.chains)
     return (
         f'<tr><td style="{_CELL};white-space:nowrap"><b>Plan {number}</b><div>{plan.right} of '
-        f'{len(plan.chains)} right</div>{reward}</td>'
+        f"{len(plan.chains)} right</div>{reward}</td>"
         f'<td style="{_CELL};width:35%"><div style="{_TEXT}">{escape(text)}</div></td>'
         f'<td style="{_CELL}">{chains}</td></tr>'
     )
 
 
 def _chain(chain: Chain) -> str:
-    mark, colour = ("·", _SOFT) if chain.correct is None else ("✓", _RIGHT) if chain.correct else ("✗", _WRONG)
+    mark, colour = (
+        ("·", _SOFT) if chain.correct is None else ("✓", _RIGHT) if chain.correct else ("✗", _WRONG)
+    )
     answer = "no answer" if chain.answer is None else escape(shorten(str(chain.answer), 80))
     pay = [f"{chain.length} tokens"]
     if chain.reward is not None:

@@ -161,7 +161,13 @@ class PlanTree:
                 "chains": [_chain_row(chain) for chain in plan.chains],
             }
             plans.append(row | ({"tokens": plan.tokens.to_row()} if plan.tokens else {}))
-        return {"step": self.step, "id": self.id, "prompt": self.prompt, "answer": self.answer, "plans": plans}
+        return {
+            "step": self.step,
+            "id": self.id,
+            "prompt": self.prompt,
+            "answer": self.answer,
+            "plans": plans,
+        }
 
     @property
     def chains(self) -> list[Chain]:

@@ -280,9 +280,7 @@ class GRPOConfig(TrainingConfig):
         None, "rows of that table; None: every response of the rollout, 0: no table", at_least=0,
         trajectory=False,
     )  # fmt: skip
-    log_unique_prompts: bool = option(
-        False, "one row for each question in that table", trajectory=False
-    )
+    log_unique_prompts: bool = option(False, "one row for each question in that table", trajectory=False)
     store_trees: bool = option(
         True, "write what every rollout sampled to trees/, for `ptagrpo view`", trajectory=False
     )

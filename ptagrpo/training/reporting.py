@@ -130,7 +130,9 @@ def _run_name(args: Any) -> str:
 
 def _tensorboard(module: Any, args: Any, state: TrainerState) -> tuple[Callable, Callable]:
     folder = Path(args.output_dir) / "runs"
-    writer = module.SummaryWriter(str(folder), purge_step=state.global_step + 1 if state.global_step else None)
+    writer = module.SummaryWriter(
+        str(folder), purge_step=state.global_step + 1 if state.global_step else None
+    )
 
     def log(numbers: dict[str, float], step: int) -> None:
         for name, value in numbers.items():

@@ -1,7 +1,7 @@
 """Watching a run: one self-contained page of its curves and plan trees, finished or still going.
 
-    ptagrpo view RUN              writes RUN/view.html
-    ptagrpo.load_trees("RUN")     the stored plan trees, as records
+ptagrpo view RUN              writes RUN/view.html
+ptagrpo.load_trees("RUN")     the stored plan trees, as records
 """
 
 from __future__ import annotations

@@ -40,7 +40,9 @@ def write_page(
     files = RunFiles(Path(run))
     data = payload(files, cache or ChunkCache(), limit_mb)
     folder = resources.files(__package__) / "page"
-    text = {name: (folder / name).read_text(encoding="utf-8") for name in ("page.html", "style.css", *SCRIPTS)}
+    text = {
+        name: (folder / name).read_text(encoding="utf-8") for name in ("page.html", "style.css", *SCRIPTS)
+    }
     parts = {
         "TITLE": escape(files.root.resolve().name),
         "STYLE": text["style.css"],

@@ -85,7 +85,9 @@ def payload(files: RunFiles, cache: ChunkCache, limit_mb: float = DEFAULT_LIMIT_
     questions: dict[str, int] = {}
     table, trees = [], []
     for number, chunk in enumerate(kept):
-        for place, ((name, prompt, answer), facts) in enumerate(zip(chunk.questions, chunk.index, strict=True)):
+        for place, ((name, prompt, answer), facts) in enumerate(
+            zip(chunk.questions, chunk.index, strict=True)
+        ):
             key = json.dumps([name, prompt, answer], default=str)
             if key not in questions:
                 questions[key] = len(table)
@@ -150,7 +152,9 @@ def _index(tree: PlanTree) -> list[Any]:
 
 def deflate(value: Any) -> bytes:
     """JSON, deflated (zlib format): what a browser's DecompressionStream("deflate") reads."""
-    return zlib.compress(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+    return zlib.compress(
+        json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    )
 
 
 def encode(data: bytes) -> str:
