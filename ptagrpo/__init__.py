@@ -10,14 +10,7 @@ Everything is loaded at first use, so that `import ptagrpo` is quick.
 from __future__ import annotations
 
 import importlib
-import os
 from typing import Any
-
-# How long a waiting thread of the C core spins before it sleeps (read once, when the core is loaded). GCC's own
-# choice is milliseconds: on a machine that others use too, each of the many short parallel parts then waits for a
-# time slice of the scheduler (two cores, ten busy processes: 430 ms for a training step of 40 ms).
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 # name -> (module, attribute)
 _EXPORTS = {

@@ -27,7 +27,7 @@ class Policy:
     """A decoder with its tokenizer.
 
     Attributes:
-        model: the `_core.Model` that holds the weights (float32).
+        model: the `_core.Model` that holds the weights (float32 masters; see `dtype`).
         config: sizes and switches.
         tokenizer: text to ids and back.
         generation_config: dict of generation_config.json, kept when saving.
@@ -63,8 +63,13 @@ class Policy:
         token: str | bool | None = None,
         local_files_only: bool = False,
         cache_dir: str | os.PathLike | None = None,
+        dtype: str = "float32",
     ) -> Policy:
         """Load a Hugging Face folder, or a hub id through huggingface_hub (see `checkpoint.resolve_folder`).
+
+        Args:
+            dtype: "bfloat16" samples and trains with bfloat16 working weights and activations, summing in
+                float32; the weights that are trained and saved stay float32 in either case.
 
         Raises:
             CheckpointError: something is missing, damaged or not supported; names the file, key or tensor.
@@ -77,12 +82,16 @@ class Policy:
             cache_dir=cache_dir,
         )
         tokenizer = Tokenizer.from_folder(folder)
-        model, config = load_model(folder)
+        model, config = load_model(folder, dtype)
         return cls(model, config, tokenizer, load_generation_config(folder))
 
     @classmethod
     def from_config(
-        cls, config: ModelConfig | Mapping[str, Any], tokenizer: Tokenizer, seed: int = 0
+        cls,
+        config: ModelConfig | Mapping[str, Any],
+        tokenizer: Tokenizer,
+        seed: int = 0,
+        dtype: str = "float32",
     ) -> Policy:
         """A policy with random weights: matrices N(0, initializer_range²), norms 1, biases 0.
 
@@ -90,13 +99,14 @@ class Policy:
 
         Args:
             config: a ModelConfig, or the dict of a config.json.
+            dtype: as `from_pretrained`.
 
         Raises:
             ConfigError: `config` is not a model that can be built.
         """
         if not isinstance(config, ModelConfig):
             config = ModelConfig.from_dict(config)
-        model = _core.Model(config.core_config())
+        model = _core.Model(config.core_config(dtype))
         for name, weight in model.parameters().items():
             if weight.ndim == 1:
                 weight[...] = 0.0 if name.endswith(".bias") else 1.0
@@ -110,6 +120,11 @@ class Policy:
     def num_parameters(self) -> int:
         """How many numbers are trained (a tied head counts once)."""
         return self.model.num_parameters
+
+    @property
+    def dtype(self) -> str:
+        """Type of working weights and activations: "float32" or "bfloat16"."""
+        return self.model.config["dtype"]
 
     def logprobs(self, sequences: Iterable[Sequence[int]], *, temperature: float = 1.0) -> list[np.ndarray]:
         """Log-probability of every next token.
@@ -213,7 +228,10 @@ class Policy:
     def clone(self) -> Policy:
         """A policy with weights of its own, equal to these now. The tokenizer is shared."""
         copy = Policy(
-            _core.Model(self.config.core_config()), self.config, self.tokenizer, self.generation_config
+            _core.Model(self.config.core_config(self.dtype)),
+            self.config,
+            self.tokenizer,
+            self.generation_config,
         )
         copy.load_weights_from(self)
         return copy

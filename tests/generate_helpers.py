@@ -9,7 +9,7 @@ from ptagrpo import _core
 
 def make_model(
     vocab_size=37, hidden=24, mlp=40, layers=2, heads=4, kv_heads=2, head_dim=8, tied=True, bias=False,
-    qk_norm=False, seed=0, spread=1.0,
+    qk_norm=False, seed=0, spread=1.0, dtype="float32",
 ):  # fmt: skip
     """A model of random weights; `spread` scales the matrices, to make distributions less uniform."""
     frequencies = 1e4 ** -(np.arange(0, head_dim, 2) / head_dim)
@@ -18,7 +18,7 @@ def make_model(
             "vocab_size": vocab_size, "hidden_size": hidden, "intermediate_size": mlp,
             "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
             "head_dim": head_dim, "rms_norm_eps": 1e-6, "tie_word_embeddings": tied, "attention_bias": bias,
-            "qk_norm": qk_norm, "inv_freq": frequencies,
+            "qk_norm": qk_norm, "inv_freq": frequencies, "dtype": dtype,
         }
     )  # fmt: skip
     random = np.random.default_rng(seed)

@@ -196,7 +196,7 @@ def test_memory_shortage_is_an_error_that_leaves_the_cache():
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + (150 << 20), hard))
     try:
-        with pytest.raises(MemoryError, match="cannot allocate 524288 more bytes for the KV cache"):
+        with pytest.raises(MemoryError, match="cannot allocate 1048576 more bytes for the KV cache"):
             cache.prefill([np.zeros(5000, np.int32)] * 4, np.repeat(prompt, 4))  # 328 MB
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -42,7 +42,7 @@ def test_algorithms_bring_their_defaults_and_the_user_wins():
     [
         ({"learning_rat": 1}, "Did you mean 'learning_rate'?"),
         ({"nonsense": 1}, "no option 'nonsense'"),
-        ({"bf16": True}, "bf16=True is not supported"),
+        ({"fp16": True}, "fp16=True is not supported"),
         ({"report_to": "wanb"}, "Did you mean 'wandb'?"),
         ({"report_to": ["tensorboard", "none"]}, "report_to: got 'none'"),
         ({"learning_rate": -1.0}, "must be at least 0"),

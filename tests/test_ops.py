@@ -56,19 +56,6 @@ def test_philox_known_answers_and_uniformity():
     assert ((counts - 1000) ** 2 / 1000).sum() < 43.8  # chi-square, 19 degrees of freedom, p = 0.001
 
 
-SHAPES = [(1, 1, 1), (1, 33, 7), (5, 3, 129), (130, 70, 65), (300, 17, 64), (0, 4, 3)]
-
-
-@pytest.mark.parametrize("m, n, k", SHAPES)
-def test_gemm(m, n, k):
-    x, w, dy = normal(1, m, k), normal(2, n, k), normal(3, m, n)
-    y0, dx0, dw0 = normal(4, m, n), normal(5, m, k), normal(6, n, k)
-    X, W, G = (a.astype(np.float64) for a in (x, w, dy))
-    assert_close(_core.ops_gemm("forward", x, w, y0), y0 + X @ W.T, FORWARD)
-    assert_close(_core.ops_gemm("dinput", dy, w, dx0), dx0 + G @ W, FORWARD)
-    assert_close(_core.ops_gemm("dweight", dy, x, dw0), dw0 + G.T @ X, FORWARD)
-
-
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_embedding_sums_equal_tokens(threads):
     table, dy = normal(1, 11, 40), normal(2, 700, 40)
@@ -110,14 +97,15 @@ def test_sums_over_rows_do_not_depend_on_the_thread_count():
 @pytest.mark.parametrize("T, F", [(1, 1), (3, 17)])
 def test_swiglu(T, F):
     x, dy = 3 * normal(1, T, 2 * F), normal(2, T, F)
-    y, dx = _core.ops_swiglu(x, dy)
+    y, again, dx = _core.ops_swiglu(x, dy)
+    assert np.array_equal(y, again)
     assert_close(y, twin.swiglu(x.astype(np.float64)), FORWARD)
     assert_close(dx, derivative(twin.swiglu, x, dy), GRADIENT)
 
 
 def test_swiglu_far_out():
     x = np.array([[-200.0, 200.0, 1.5, 2.0]], np.float32)
-    y, dx = _core.ops_swiglu(x, np.ones((1, 2), np.float32))
+    y, _, dx = _core.ops_swiglu(x, np.ones((1, 2), np.float32))
     assert abs(y[0, 0]) < 1e-30 and y[0, 1] == 400 and np.all(np.isfinite(dx))
 
 

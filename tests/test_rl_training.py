@@ -33,13 +33,12 @@ def tree(folder, funcs=(), rows=QUESTIONS, **options):
 
 
 @pytest.mark.parametrize("make", [flat, tree])
-@pytest.mark.parametrize("recompute", [True, False])
-def test_sampled_and_recomputed_log_probabilities_agree(tmp_path, make, recompute):
-    trainer = make(tmp_path, [training_toys.short], temperature=0.7, recompute_old_logprobs=recompute)
+def test_sampled_and_trained_log_probabilities_agree(tmp_path, make):
+    trainer = make(tmp_path, [training_toys.short], temperature=0.7)
     trainer.train()
     for row in trainer.state.log_history:
-        assert row["sampling/sampling_logp_difference/max"] <= 1e-4
-        assert row["ratio/max"] == 1.0 if recompute else row["ratio/max"] == pytest.approx(1.0, abs=1e-4)
+        assert row["sampling/sampling_logp_difference/max"] == 0.0
+        assert row["ratio/max"] == 1.0
         assert row["clip_ratio/region_mean"] == 0.0
 
 

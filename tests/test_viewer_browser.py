@@ -67,7 +67,8 @@ const ready = setInterval(async () => {
   if (!document.documentElement.dataset.ready) return;
   clearInterval(ready);
   for (const key of %(keys)s) {
-    (document.activeElement || document.body).dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
+    const press = new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true});
+    (document.activeElement || document.body).dispatchEvent(press);
     await new Promise(later => setTimeout(later, 300));
   }
 }, 50);
@@ -177,8 +178,9 @@ def test_a_run_that_has_only_just_begun(browse, tmp_path):
 
 def test_texts_of_a_model_cannot_become_markup(browse, tmp_path):
     evil = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
-    tree = {"step": 1, "id": evil, "prompt": evil, "answer": evil, "plans": [
-        {"plan": evil, "score": 1.0, "reward": 1.0, "chains": [{"text": evil, "answer": evil, "correct": True}]}]}  # fmt: skip
+    chain = {"text": evil, "answer": evil, "correct": True}
+    plan = {"plan": evil, "score": 1.0, "reward": 1.0, "chains": [chain]}
+    tree = {"step": 1, "id": evil, "prompt": evil, "answer": evil, "plans": [plan]}
     viewer_runs.StepFiles(tmp_path, "trees", 1.0, compress=True).write(1, [tree])
     shown = browse(write_page(tmp_path), "view=trees&open=1")
     assert "<title>owned" not in shown.dom and "<img" not in re.sub(

@@ -40,4 +40,15 @@ PTA_INLINE pta_bf16 pta_round_bf16(float x) {
     return (pta_bf16)(x != x ? (bits >> 16) | 0x40u : rounded);
 }
 
+/* Element i of a row of either type; `dtype` is a constant where it matters, so that the compiler sees one loop. */
+PTA_INLINE float pta_load(const void *row, int64_t i, const pta_dtype dtype) {
+    return dtype == PTA_BF16 ? pta_widen(((const pta_bf16 *)row)[i]) : ((const float *)row)[i];
+}
+PTA_INLINE void pta_store(void *row, int64_t i, float value, const pta_dtype dtype) {
+    if (dtype == PTA_BF16)
+        ((pta_bf16 *)row)[i] = pta_round_bf16(value);
+    else
+        ((float *)row)[i] = value;
+}
+
 #endif

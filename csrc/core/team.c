@@ -1,26 +1,17 @@
 #include "team.h"
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
-#include <limits.h>
-#include <omp.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
-#ifdef __linux__
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 #include "memory.h"
+#include "pool.h"
 #include "threads.h"
 
-enum { SPINS = 4096, LINE = 64 }; /* some 100 µs of spinning before a thread sleeps */
+enum { LINE = 64 };
 
 /* `arrived` counts the threads at the barrier; the last one restarts it and moves `phase` on, which frees the others.
- * All accesses to data around it are ordered by the acquire-release pair on these two. */
+ * Every thread's writes before the barrier come before its addition to `arrived`, the last arrival reads all of these, and
+ * its store to `phase` is what the others wait for: so all of them see all of it. */
 struct pta_team_common {
     _Alignas(LINE) atomic_int arrived;
     _Alignas(LINE) atomic_int phase;
@@ -28,52 +19,27 @@ struct pta_team_common {
     _Alignas(LINE) atomic_llong next; /* pta_team_next; restarted by the last thread that arrives */
     _Alignas(LINE) bool stop;         /* written by thread 0 between two barriers */
     void *shared;
+    char *own;                        /* PTA_TEAM_SCRATCH bytes for each thread */
+    int size;
+    pta_team_body body;
+    void *arg;
 };
 
-static void sleep_until_moved(pta_team_common *c, int phase) {
-#ifdef __linux__
-    atomic_fetch_add(&c->sleepers, 1);
-    while (atomic_load(&c->phase) == phase)
-        syscall(SYS_futex, &c->phase, FUTEX_WAIT_PRIVATE, phase, NULL, NULL, 0);
-    atomic_fetch_sub(&c->sleepers, 1);
-#else
-    while (atomic_load(&c->phase) == phase) sched_yield();
-#endif
-}
-
-static void wake(pta_team_common *c) {
-#ifdef __linux__
-    if (atomic_load(&c->sleepers)) syscall(SYS_futex, &c->phase, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-#else
-    (void)c;
-#endif
-}
-
-static inline void relax(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#endif
-}
-
 void pta_team_barrier(const pta_team *team) {
-    if (team->size == 1) {
-        atomic_store_explicit(&team->common->next, 0, memory_order_relaxed);
-        return;
-    }
     pta_team_common *c = team->common;
-    int phase = atomic_load(&c->phase);
-    if (atomic_fetch_add(&c->arrived, 1) + 1 == team->size) {
-        atomic_store(&c->arrived, 0);
-        atomic_store(&c->next, 0);
-        atomic_store(&c->phase, phase + 1);
-        wake(c);
+    if (team->size == 1) {
+        atomic_store_explicit(&c->next, 0, memory_order_relaxed);
         return;
     }
-    for (int i = 0; i < SPINS; i++) {
-        if (atomic_load_explicit(&c->phase, memory_order_acquire) != phase) return;
-        relax();
+    int phase = atomic_load(&c->phase);
+    if (atomic_fetch_add(&c->arrived, 1) + 1 < team->size) {
+        pta_wait_change(&c->phase, phase, &c->sleepers);
+        return;
     }
-    sleep_until_moved(c, phase);
+    atomic_store(&c->arrived, 0);
+    atomic_store(&c->next, 0);
+    atomic_store(&c->phase, phase + 1);
+    pta_wake(&c->phase, &c->sleepers);
 }
 
 bool pta_team_interrupted(const pta_team *team, pta_error *err) {
@@ -90,14 +56,13 @@ int64_t pta_team_next(const pta_team *team) {
     return atomic_fetch_add_explicit(&team->common->next, 1, memory_order_relaxed);
 }
 
-/* Scratch is kept by the OS thread that runs teams, so that fresh pages are touched once. A signal handler may compute
- * while its thread polls inside a team: that inner team gets scratch of its own. */
-static _Thread_local struct {
-    char *memory;
-    int threads;
-    bool in_use;
-} t_scratch;
+static void run_member(void *context, int id) {
+    pta_team_common *c = context;
+    const pta_team team = {id, c->size, c, c->own + (int64_t)id * PTA_TEAM_SCRATCH};
+    c->body(&team, c->arg);
+}
 
+/* Scratch for a number of threads, or NULL. */
 static char *allocate(int threads, pta_error *err) {
     int64_t bytes = (int64_t)PTA_TEAM_SHARED + (int64_t)threads * PTA_TEAM_SCRATCH;
     char *memory = pta_alloc_uninit(bytes, 1);
@@ -107,38 +72,44 @@ static char *allocate(int threads, pta_error *err) {
     return memory;
 }
 
-static char *borrow_scratch(int threads, pta_error *err) {
-    if (t_scratch.in_use) return allocate(threads, err);
-    if (t_scratch.threads < threads) {
-        char *memory = allocate(threads, err);
-        if (!memory) return NULL;
-        pta_free(t_scratch.memory);
-        t_scratch.memory = memory;
-        t_scratch.threads = threads;
+/* The pool's scratch, kept so that fresh pages are touched once; belongs to who has taken the pool. */
+static struct {
+    char *memory;
+    int threads;
+} g_scratch;
+
+static pta_code run_on_pool(pta_team_common *c, int threads, pta_error *err) {
+    c->size = pta_pool_grant(threads);
+    if (g_scratch.threads < c->size) {
+        char *memory = allocate(c->size, err);
+        if (!memory) return PTA_E_MEMORY;
+        pta_free(g_scratch.memory);
+        g_scratch.memory = memory;
+        g_scratch.threads = c->size;
     }
-    t_scratch.in_use = true;
-    return t_scratch.memory;
+    c->shared = g_scratch.memory;
+    c->own = g_scratch.memory + PTA_TEAM_SHARED;
+    pta_pool_run(run_member, c, c->size);
+    return PTA_OK;
 }
 
-static void return_scratch(char *memory) {
-    if (memory == t_scratch.memory)
-        t_scratch.in_use = false;
-    else
-        pta_free(memory);
+/* A team of one, beside a team that has the pool: another Python thread computes, or a signal handler does while its
+ * thread polls inside a team. The results are the same. */
+static pta_code run_alone(pta_team_common *c, pta_error *err) {
+    char *memory = allocate(1, err);
+    if (!memory) return PTA_E_MEMORY;
+    c->size = 1;
+    c->shared = memory;
+    c->own = memory + PTA_TEAM_SHARED;
+    run_member(c, 0);
+    pta_free(memory);
+    return PTA_OK;
 }
 
 pta_code pta_team_run(pta_team_body body, void *arg, int threads, pta_error *err) {
-    if (threads <= 0) threads = pta_num_threads();
-    char *memory = borrow_scratch(threads, err);
-    if (!memory) return PTA_E_MEMORY;
-    pta_team_common common = {.shared = memory};
-    char *own = memory + PTA_TEAM_SHARED;
-#pragma omp parallel num_threads(threads)
-    {
-        int id = omp_get_thread_num(); /* the system may grant fewer threads than asked for */
-        const pta_team team = {id, omp_get_num_threads(), &common, own + (int64_t)id * PTA_TEAM_SCRATCH};
-        body(&team, arg);
-    }
-    return_scratch(memory);
-    return PTA_OK;
+    pta_team_common common = {.body = body, .arg = arg};
+    if (!pta_pool_take()) return run_alone(&common, err);
+    pta_code code = run_on_pool(&common, threads > 0 ? threads : pta_num_threads(), err);
+    pta_pool_give();
+    return code;
 }

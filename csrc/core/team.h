@@ -23,8 +23,8 @@ typedef struct {
 
 enum { PTA_TEAM_SCRATCH = 4 << 20, PTA_TEAM_SHARED = 16 << 20 };
 
-/* Run body(team, arg) on `threads` threads (0: pta_num_threads()) in one parallel region and wait for all.
- * PTA_E_MEMORY when there is no scratch: then nothing has run. */
+/* Run body(team, arg) on `threads` threads (0: pta_num_threads()) of the one pool and wait for all. Where the pool is in use
+ * already, the calling thread does it alone. PTA_E_MEMORY when there is no scratch: then nothing has run. */
 typedef void (*pta_team_body)(const pta_team *team, void *arg);
 pta_code pta_team_run(pta_team_body body, void *arg, int threads, pta_error *err);
 

@@ -3,36 +3,76 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include <omp.h>
+#include <limits.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
-static int g_threads; /* 0: not decided yet */
+static atomic_int g_threads; /* 0: not decided yet */
 
-static int available_cpus(void) {
+/* CPUs' worth of time that the control group allows, rounded up; INT_MAX without a limit. */
+static int quota_cpus(void) {
+    int cpus = INT_MAX;
+#ifdef __linux__
+    long long quota = -1, period = -1;
+    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "r"); /* version 2: "QUOTA PERIOD" or "max PERIOD" */
+    if (file) {
+        if (fscanf(file, "%lld %lld", &quota, &period) != 2) quota = -1;
+        fclose(file);
+    } else { /* version 1 */
+        file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "r");
+        if (file) {
+            if (fscanf(file, "%lld", &quota) != 1) quota = -1;
+            fclose(file);
+        }
+        file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "r");
+        if (file) {
+            if (fscanf(file, "%lld", &period) != 1) period = -1;
+            fclose(file);
+        }
+    }
+    if (quota > 0 && period > 0 && (quota + period - 1) / period < cpus) cpus = (int)((quota + period - 1) / period);
+#endif
+    return cpus;
+}
+
+static int count_cpus(void) {
+    int cpus = 0;
 #ifdef __linux__
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+    if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = CPU_COUNT(&set);
 #endif
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (int)n : 1;
+    if (cpus < 1) {
+        long n = sysconf(_SC_NPROCESSORS_ONLN);
+        cpus = n > 0 ? (int)n : 1;
+    }
+    int quota = quota_cpus();
+    return quota < cpus ? quota : cpus;
+}
+
+int pta_available_cpus(void) {
+    static atomic_int cpus; /* 0: not counted yet */
+    int n = atomic_load_explicit(&cpus, memory_order_relaxed);
+    if (n == 0) atomic_store_explicit(&cpus, n = count_cpus(), memory_order_relaxed);
+    return n;
 }
 
 int pta_num_threads(void) {
-    if (g_threads == 0) {
+    int n = atomic_load_explicit(&g_threads, memory_order_relaxed);
+    if (n == 0) {
         const char *text = getenv("OMP_NUM_THREADS");
-        int n = text ? atoi(text) : 0;
-        g_threads = n > 0 ? n : available_cpus();
+        n = text ? atoi(text) : 0;
+        if (n < 1) n = pta_available_cpus();
+        atomic_store_explicit(&g_threads, n, memory_order_relaxed);
     }
-    return g_threads;
+    return n;
 }
 
-int pta_thread(void) { return omp_get_thread_num(); }
-
-void pta_set_num_threads(int n) { g_threads = n < 1 ? 1 : n; }
+void pta_set_num_threads(int n) { atomic_store_explicit(&g_threads, n < 1 ? 1 : n, memory_order_relaxed); }
 
 static _Thread_local pta_interrupt_hook t_hook;
 static _Thread_local void *t_context;
@@ -57,3 +97,5 @@ pta_code pta_poll_interrupt(pta_error *err) {
     t_last = now;
     return t_hook(t_context) ? pta_fail(err, PTA_E_INTERRUPTED, "interrupted") : PTA_OK;
 }
+#include <omp.h>
+int pta_thread(void) { return omp_get_thread_num(); }

@@ -35,4 +35,23 @@ PTA_INLINE float pta_expf(float x) {
     return x != x ? x : result;
 }
 
+/* The same for what a softmax takes, x <= 88: fewer steps, an absolute error below 2e-7 for x <= 0, e^0 = 1; 0 below -87.3, NaN
+ * stays. */
+PTA_INLINE float pta_exp_score(float x) {
+    const float log2e = 1.44269504f, magic = 12582912.0f;
+    const float shifted = x * log2e + magic;
+    const float f = x * log2e - (shifted - magic); /* in [-1/2, 1/2] */
+    float p = f * 0.00132644549f + 0.00967172533f;
+    p = p * f + 0.0555073619f;
+    p = p * f + 0.240222394f;
+    p = p * f + 0.693147004f;
+    p = p * f + 1.0f; /* 2^f */
+    uint32_t bits, power;
+    memcpy(&bits, &p, sizeof bits);
+    memcpy(&power, &shifted, sizeof power);
+    bits += power << 23; /* the integer stands in the low bits */
+    memcpy(&p, &bits, sizeof p);
+    return x < -87.3f ? 0.0f : p;
+}
+
 #endif

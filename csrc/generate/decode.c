@@ -1,8 +1,10 @@
-/* The sampling loop. One row per live chain; a chain that ends leaves the batch, nothing is padded.
+/* The sampling loop. One row per live chain; a chain that ends leaves the batch and one that waits takes its place, in
+ * order, so nothing is padded.
  *
  * Chains are ordered by the segment that they continue (their source), so that rows with the same history stand side
- * by side. The first token of a chain comes from the hidden state its source keeps: one row of logits per source,
- * shared by its chains. From then on every step feeds the tokens just drawn, and draws the next.
+ * by side. The first token of a chain comes from the hidden state its source keeps: one row of logits per source for the
+ * chains that are admitted together. From then on every step feeds the token drawn before and draws the next: one
+ * parallel region for the layers, the head and the draws.
  * What is drawn goes to a log in the order of drawing; at the end the log is dealt out to the chains. */
 #include "decode.h"
 
@@ -15,7 +17,8 @@
 typedef struct {
     int64_t index;      /* b of the caller */
     uint64_t key;
-    int32_t slot, source; /* its segment; number of its source */
+    int32_t parent, source; /* slot; number of its source */
+    int32_t slot;       /* its own segment; -1 while it waits, and after its end when it is not kept */
     int32_t count, limit; /* tokens drawn, tokens allowed */
     int32_t stop_state;
 } chain;
@@ -30,17 +33,17 @@ typedef struct {
     const pta_sample_options *options;
     pta_step *step;
     chain *chains;        /* [B] in order of source */
-    int64_t B, opened;
-    int32_t *live;        /* [B] chains still in the batch, in that order */
+    int64_t B, admitted;  /* chains before `admitted` have begun */
+    int32_t live[PTA_STEP_ROWS]; /* chains in the batch, in that order */
     int64_t num_live;
     int32_t *sources;     /* [U] slots */
-    pta_path *paths;      /* [U] what a source's chains see */
     int64_t U;
+    int32_t rows[PTA_STEP_ROWS]; /* row of step->hidden of each live chain; never decreases */
+    int64_t num_rows;     /* of step->hidden */
     pta_draw draws[PTA_STEP_ROWS];
-    int32_t rows[PTA_STEP_ROWS]; /* row of logits of each draw */
+    int8_t failed[PTA_STEP_ROWS];
     char *sampler;        /* scratch of the sampler, per thread */
     int64_t sampler_bytes;
-    float *hidden;        /* [logits rows, C] gathered hidden states of sources */
     entry *log;
     int64_t logged, log_capacity;
 } sampling;
@@ -63,7 +66,7 @@ static pta_code resolve(sampling *g, const int64_t *parents, const uint64_t *key
                             (long long)b);
         if (code) break;
         chain *c = &g->chains[b];
-        *c = (chain){.index = b, .key = keys[b], .slot = parent, .source = -1, .limit = max_new[b]};
+        *c = (chain){.index = b, .key = keys[b], .parent = parent, .source = -1, .slot = -1, .limit = max_new[b]};
         if (source < 0) continue;
         if (cache->segments[source].mark < 0) {
             cache->segments[source].mark = (int32_t)g->U;
@@ -94,18 +97,24 @@ static pta_code order_chains(sampling *g, pta_error *err) {
     return PTA_OK;
 }
 
-static pta_code open_chains(sampling *g, pta_error *err) {
-    pta_code code;
-    for (; g->opened < g->B; g->opened++) {
-        chain *c = &g->chains[g->opened];
-        int32_t slot;
-        if ((code = pta_segment_open(g->cache, &slot, c->slot, err))) return code;
-        c->slot = slot;
-        if (c->limit > 0) g->live[g->num_live++] = (int32_t)g->opened;
+static void end_chain(sampling *g, chain *c) {
+    if (g->options->keep || c->slot < 0) return;
+    pta_segment_close(g->cache, c->slot);
+    c->slot = -1;
+}
+
+/* Fill the batch up with waiting chains. */
+static pta_code admit_chains(sampling *g, pta_error *err) {
+    for (; g->admitted < g->B; g->admitted++) {
+        chain *c = &g->chains[g->admitted];
+        if (c->limit > 0 && g->num_live == g->options->max_rows) break;
+        pta_code code = pta_segment_open(g->cache, &c->slot, c->parent, err);
+        if (code) return code;
+        if (c->limit > 0)
+            g->live[g->num_live++] = (int32_t)g->admitted;
+        else
+            end_chain(g, c);
     }
-    if ((code = pta_feed_pending(g->cache, g->step, g->sources, g->U, err))) return code;
-    for (int64_t u = 0; u < g->U; u++)
-        if ((code = pta_path_build(&g->paths[u], g->cache, g->sources[u], err))) return code;
     return PTA_OK;
 }
 
@@ -150,82 +159,83 @@ static bool accept(sampling *g, chain *c, const pta_draw *draw, uint8_t *finish)
     return c->count < c->limit;
 }
 
-/* Draw the next token of the n chains live[first ..) from their rows of step->logits, and write those that go on to
- * live[*kept ..). n is at most PTA_STEP_ROWS. */
-static pta_code draw_tokens(sampling *g, int64_t first, int64_t n, int64_t *kept, uint8_t *finish, pta_error *err) {
-    const int64_t V = g->cache->model->config.V;
-    int64_t failed = n;
-    const bool parallel = n > 1 && n * V > 4096;
-#pragma omp parallel for num_threads(pta_num_threads()) schedule(dynamic, 4) reduction(min : failed) if (parallel)
-    for (int64_t i = 0; i < n; i++) {
-        const chain *c = &g->chains[g->live[first + i]];
-        double u = pta_uniform(c->key, (uint64_t)c->count);
-        if (pta_sample_row(&g->draws[i], g->step->logits.data + g->rows[i] * V, V, &g->options->sampling, u,
-                           g->sampler + pta_thread() * g->sampler_bytes) &&
-            i < failed)
-            failed = i;
+/* Rows of the next step: the pending tokens of chains under way, which stand first, and behind them the hidden states of
+ * the sources of new chains. */
+static pta_code lay_rows(sampling *g, pta_error *err) {
+    pta_cache *cache = g->cache;
+    pta_code code;
+    int64_t under_way = 0, more = 0;
+    g->step->num_rows = 0;
+    for (int64_t i = 0; i < g->num_live; i++) {
+        const chain *c = &g->chains[g->live[i]];
+        if (c->count == 0) {
+            more += i == under_way || c->source != g->chains[g->live[i - 1]].source;
+            continue;
+        }
+        if ((code = pta_segment_reserve(cache, c->slot, c->count, err))) return code;
+        pta_step_add(g->step, cache, c->slot, c->count - 1, cache->segments[c->slot].pending);
+        g->rows[i] = (int32_t)under_way++;
     }
-    if (failed < n) {
-        const chain *c = &g->chains[g->live[first + failed]];
-        return pta_fail(err, PTA_E_NONFINITE,
-                        "logits of chain %lld at token %d hold NaN or +infinity (or -infinity only): "
-                        "the weights have diverged", (long long)c->index, (int)c->count);
+    if ((code = pta_step_prepare(g->step, cache, more, err))) return code;
+    g->num_rows = under_way;
+    for (int64_t i = under_way; i < g->num_live; i++) {
+        const int32_t source = g->chains[g->live[i]].source;
+        if (i == under_way || source != g->chains[g->live[i - 1]].source)
+            memcpy(pta_at(g->step->hidden, g->num_rows++, 0).data, cache->segments[g->sources[source]].hidden,
+                   (size_t)pta_cache_hidden_bytes(cache));
+        g->rows[i] = (int32_t)(g->num_rows - 1);
     }
-    pta_code code = need_log(g, n, err);
-    if (code) return code;
-    for (int64_t i = 0; i < n; i++) {
-        int32_t id = g->live[first + i];
-        if (accept(g, &g->chains[id], &g->draws[i], finish)) g->live[(*kept)++] = id;
-    }
-    return PTA_OK;
+    const int64_t most = pta_step_logits_rows(&cache->model->config);
+    return pta_step_need_logits(g->step, cache->model, g->num_rows < most ? g->num_rows : most, err);
 }
 
-/* The first token of every chain, from the hidden states of the sources. */
-static pta_code first_tokens(sampling *g, uint8_t *finish, pta_error *err) {
-    const int64_t C = g->cache->model->config.C, most = pta_step_logits_rows(&g->cache->model->config);
-    int64_t kept = 0;
-    for (int64_t next = 0; next < g->num_live;) {
-        int64_t first = next, rows = 0;
-        int32_t previous = -1;
-        for (; next < g->num_live && next - first < PTA_STEP_ROWS; next++) {
-            const chain *c = &g->chains[g->live[next]];
-            if (c->source != previous) {
-                if (rows == most) break;
-                memcpy(g->hidden + rows * C, g->cache->segments[g->sources[c->source]].hidden,
-                       (size_t)C * sizeof(float));
-                rows++;
-                previous = c->source;
-            }
-            g->rows[next - first] = (int32_t)(rows - 1);
+typedef struct {
+    sampling *g;
+    pta_error *err;
+} step_args;
+
+/* The layers, then logits and draws, some rows at a time. */
+static void run_step(const pta_team *team, void *arg) {
+    const step_args *a = arg;
+    sampling *g = a->g;
+    const pta_model *m = g->cache->model;
+    if (g->step->num_rows && pta_step_layers(team, g->step, g->cache, team->id == 0 ? a->err : NULL)) return;
+    const int64_t most = pta_step_logits_rows(&m->config), V = m->config.V;
+    int64_t begin = 0; /* of live chains */
+    for (int64_t first = 0; first < g->num_rows; first += most) {
+        const int64_t R = g->num_rows - first < most ? g->num_rows - first : most;
+        pta_step_logits(team, g->step, m, first, R);
+        int64_t end = begin;
+        while (end < g->num_live && g->rows[end] < first + R) end++;
+        for (int64_t i; (i = begin + pta_team_next(team)) < end;) {
+            const chain *c = &g->chains[g->live[i]];
+            g->failed[i] = (int8_t)pta_sample_row(&g->draws[i], g->step->logits + (g->rows[i] - first) * V, V,
+                                                  &g->options->sampling, pta_uniform(c->key, (uint64_t)c->count),
+                                                  g->sampler + team->id * g->sampler_bytes);
         }
-        pta_code code = pta_step_logits(g->step, g->cache->model, g->hidden, rows, err);
-        if (!code) code = draw_tokens(g, first, next - first, &kept, finish, err);
-        if (code) return code;
+        pta_team_barrier(team);
+        begin = end;
     }
-    g->num_live = kept;
-    return PTA_OK;
 }
 
 /* Feed what was drawn last and draw the next token of every live chain. */
 static pta_code next_tokens(sampling *g, uint8_t *finish, pta_error *err) {
-    pta_cache *cache = g->cache;
-    const int64_t C = cache->model->config.C, most = pta_step_logits_rows(&cache->model->config);
+    pta_code code = lay_rows(g, err);
+    if (!code) code = pta_team_run(run_step, &(step_args){g, err}, 0, err);
+    if (!code) code = g->step->interrupted ? PTA_E_INTERRUPTED : pta_poll_interrupt(err);
+    if (!code) code = need_log(g, g->num_live, err);
+    if (code) return code;
     int64_t kept = 0;
-    pta_code code;
-    for (int64_t first = 0; first < g->num_live; first += g->step->num_rows) {
-        g->step->num_rows = 0;
-        for (int64_t i = first; i < g->num_live && g->step->num_rows < PTA_STEP_ROWS; i++) {
-            const chain *c = &g->chains[g->live[i]];
-            if ((code = pta_segment_reserve(cache, c->slot, c->count, err))) return code;
-            pta_step_add(g->step, cache, c->slot, &g->paths[c->source], c->count - 1, cache->segments[c->slot].pending);
-        }
-        if ((code = pta_step_run(g->step, cache, err))) return code;
-        for (int64_t row = 0; row < g->step->num_rows; row += most) {
-            int64_t n = g->step->num_rows - row < most ? g->step->num_rows - row : most;
-            for (int64_t i = 0; i < n; i++) g->rows[i] = (int32_t)i;
-            if ((code = pta_step_logits(g->step, cache->model, g->step->hidden + row * C, n, err))) return code;
-            if ((code = draw_tokens(g, first + row, n, &kept, finish, err))) return code;
-        }
+    for (int64_t i = 0; i < g->num_live; i++) {
+        chain *c = &g->chains[g->live[i]];
+        if (g->failed[i])
+            return pta_fail(err, PTA_E_NONFINITE,
+                            "logits of chain %lld at token %d hold NaN or +infinity (or -infinity only): "
+                            "the weights have diverged", (long long)c->index, (int)c->count);
+        if (accept(g, c, &g->draws[i], finish))
+            g->live[kept++] = g->live[i];
+        else
+            end_chain(g, c);
     }
     g->num_live = kept;
     return PTA_OK;
@@ -248,7 +258,7 @@ static pta_code deal_out(const sampling *g, pta_samples *out, pta_error *err) {
     for (int64_t i = 0; i < g->B; i++) {
         const chain *c = &g->chains[i];
         out->lengths[c->index] = c->count;
-        out->handles[c->index] = pta_cache_handle(g->cache, c->slot);
+        out->handles[c->index] = c->slot < 0 ? -1 : pta_cache_handle(g->cache, c->slot);
     }
     int64_t total = 0;
     for (int64_t b = 0; b < g->B; b++) next[b] = total, total += out->lengths[b];
@@ -268,11 +278,14 @@ static pta_code run(sampling *g, pta_samples *out, const int64_t *parents, const
                     pta_error *err) {
     pta_code code = resolve(g, parents, keys, max_new, err);
     if (!code) code = order_chains(g, err);
-    if (!code) code = open_chains(g, err);
+    if (!code) code = pta_feed_pending(g->cache, g->step, g->sources, g->U, err);
     if (code) return code;
     memset(out->finish, PTA_FINISH_LENGTH, (size_t)g->B);
-    code = first_tokens(g, out->finish, err);
-    while (!code && g->num_live) code = next_tokens(g, out->finish, err);
+    code = admit_chains(g, err);
+    while (!code && g->num_live) {
+        code = next_tokens(g, out->finish, err);
+        if (!code) code = admit_chains(g, err);
+    }
     return code ? code : deal_out(g, out, err);
 }
 
@@ -281,6 +294,8 @@ static pta_code check_options(const pta_cache *cache, const pta_sample_options *
         if (o->eos[i] < 0 || o->eos[i] >= cache->model->config.V)
             return pta_fail(err, PTA_E_VALUE, "eos[%lld] is %d, must be 0 to %lld (vocab_size - 1)", (long long)i,
                             (int)o->eos[i], (long long)cache->model->config.V - 1);
+    if (o->max_rows < 1 || o->max_rows > PTA_STEP_ROWS)
+        return pta_fail(err, PTA_E_VALUE, "max_rows: must be 1 to %d, got %d", PTA_STEP_ROWS, (int)o->max_rows);
     return pta_sampling_check(&o->sampling, err);
 }
 
@@ -288,35 +303,29 @@ pta_code pta_cache_sample(pta_cache *cache, pta_samples *out, const int64_t *par
                           const int32_t *max_new, int64_t B, const pta_sample_options *options, pta_error *err) {
     pta_code code = pta_cache_check_version(cache, err);
     if (!code) code = check_options(cache, options, err);
+    if (!code) code = pta_model_ready(cache->model, err);
     if (code) return code;
-    const pta_config *c = &cache->model->config;
     sampling *g = pta_alloc(1, sizeof *g);
     if (!g) return pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld bytes", (long long)sizeof *g);
-    *g = (sampling){.cache = cache, .options = options, .B = B, .sampler_bytes = pta_sampler_scratch(c->V)};
+    *g = (sampling){.cache = cache, .options = options, .B = B,
+                    .sampler_bytes = pta_sampler_scratch(cache->model->config.V)};
     g->step = pta_alloc(1, sizeof *g->step);
     g->chains = pta_alloc(B, sizeof *g->chains);
-    g->live = pta_alloc(B, sizeof *g->live);
     g->sources = pta_alloc(B, sizeof *g->sources);
-    g->paths = pta_alloc(B, sizeof *g->paths);
     g->sampler = pta_alloc_uninit(pta_num_threads() * g->sampler_bytes, 1);
-    g->hidden = pta_alloc_uninit(pta_step_logits_rows(c) * c->C, sizeof *g->hidden);
-    if (!g->step || !g->chains || !g->live || !g->sources || !g->paths || !g->sampler || !g->hidden)
+    if (!g->step || !g->chains || !g->sources || !g->sampler)
         code = pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld bytes for %lld chains",
                         (long long)(pta_num_threads() * g->sampler_bytes + B * (int64_t)sizeof *g->chains),
                         (long long)B);
     else
         code = run(g, out, parents, keys, max_new, err);
-    if (code)
-        while (g->opened > 0) pta_segment_close(cache, g->chains[--g->opened].slot);
-    for (int64_t u = 0; g->paths && u < g->U; u++) pta_path_free(&g->paths[u]);
+    for (int64_t i = 0; code && i < g->admitted; i++)
+        if (g->chains[i].slot >= 0) pta_segment_close(cache, g->chains[i].slot);
     if (g->step) pta_step_free(g->step);
     pta_free(g->step);
     pta_free(g->chains);
-    pta_free(g->live);
     pta_free(g->sources);
-    pta_free(g->paths);
     pta_free(g->sampler);
-    pta_free(g->hidden);
     pta_free(g->log);
     pta_free(g);
     return code;

@@ -2,6 +2,8 @@
 #ifndef PTA_GENERATE_DECODE_H
 #define PTA_GENERATE_DECODE_H
 
+#include <stdbool.h>
+
 #include "kvcache.h"
 #include "sampler.h"
 #include "stop.h"
@@ -19,6 +21,8 @@ typedef struct {
     const int32_t *eos; /* [num_eos] tokens that end a chain; the token belongs to the chain */
     int64_t num_eos;
     const pta_stop_table *stops; /* NULL: none. Sees only what this call generates */
+    int32_t max_rows; /* chains that decode side by side, 1 to PTA_STEP_ROWS; the others wait for one to end */
+    bool keep;        /* false: a chain's segment is released when it ends, and its handle is -1 */
 } pta_sample_options;
 
 /* handles, lengths, finish are the caller's [B]; the rest is allocated by the call, chain after chain [total]. */
@@ -31,7 +35,7 @@ typedef struct {
     float *logprobs, *sampling_logprobs, *entropies; /* see sampler.h */
 } pta_samples;
 
-/* Continue parents[b] by up to max_new[b] tokens, B chains at once; each becomes a new segment of the cache. Draw i of
+/* Continue parents[b] by up to max_new[b] tokens; each chain becomes a new segment of the cache. Draw i of
  * chain b is pta_uniform(keys[b], i). A parent without any token before it cannot be continued (PTA_E_VALUE), unless
  * max_new[b] is 0. PTA_E_NONFINITE: a logit is NaN or +infinity. On failure no segment has been made, and nothing of
  * *out has been allocated. */

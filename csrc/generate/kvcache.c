@@ -7,14 +7,14 @@
 
 pta_code pta_cache_create(pta_cache **out, pta_model *model, pta_error *err) {
     const pta_config *c = &model->config;
-    int64_t floats;
-    pta_code code = pta_checked_mul(&floats, c->L * c->K, 2 * c->D * PTA_PAGE_TOKENS, err);
+    int64_t bytes;
+    pta_code code = pta_checked_mul(&bytes, c->L * c->K, 2 * c->D * PTA_PAGE * pta_dtype_size(c->dtype), err);
     if (code) return code;
     pta_cache *cache = pta_alloc(1, sizeof *cache);
     if (!cache) return pta_fail(err, PTA_E_MEMORY, "cannot allocate a cache");
     cache->model = model;
     cache->version = model->version;
-    cache->page_floats = floats;
+    cache->page_bytes = bytes;
     *out = cache;
     return PTA_OK;
 }
@@ -101,23 +101,27 @@ pta_code pta_segment_open(pta_cache *cache, int32_t *slot, int32_t parent, pta_e
     return PTA_OK;
 }
 
-static float *take_page(pta_cache *cache, pta_error *err) {
-    if (cache->num_spare) return cache->spare[--cache->num_spare];
-    float *page = pta_alloc(cache->page_floats, sizeof *page);
+/* A page with the contents of `like`, or of zeros: a recycled one may hold what diverged weights left. */
+static char *take_page(pta_cache *cache, const char *like, pta_error *err) {
+    char *page = cache->num_spare ? cache->spare[--cache->num_spare] : pta_alloc_uninit(cache->page_bytes, 1);
     if (!page)
         pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld more bytes for the KV cache, which holds %lld bytes",
-                 (long long)(4 * cache->page_floats), (long long)cache->bytes);
+                 (long long)cache->page_bytes, (long long)cache->bytes);
+    else if (like)
+        memcpy(page, like, (size_t)cache->page_bytes);
+    else
+        memset(page, 0, (size_t)cache->page_bytes);
     return page;
 }
 
-static void return_page(pta_cache *cache, float *page) {
-    if ((cache->num_spare + 1) * cache->page_floats * 4 > PTA_SPARE_BYTES) {
+static void return_page(pta_cache *cache, char *page) {
+    if ((cache->num_spare + 1) * cache->page_bytes > PTA_SPARE_BYTES) {
         pta_free(page);
         return;
     }
     if (cache->num_spare == cache->spare_capacity) {
         int64_t capacity = cache->spare_capacity ? 2 * cache->spare_capacity : 64;
-        float **spare = pta_alloc(capacity, sizeof *spare);
+        char **spare = pta_alloc(capacity, sizeof *spare);
         if (!spare) { /* no room to remember it: give it back */
             pta_free(page);
             return;
@@ -131,32 +135,44 @@ static void return_page(pta_cache *cache, float *page) {
 }
 
 static void release_pages(pta_cache *cache, pta_segment *s) {
-    for (int64_t p = 0; p < s->num_pages; p++) return_page(cache, s->pages[p]);
-    cache->bytes -= s->num_pages * cache->page_floats * 4;
+    for (int64_t b = s->start / PTA_PAGE; b < s->num_pages; b++) {
+        return_page(cache, s->pages[b]);
+        cache->bytes -= cache->page_bytes;
+    }
     pta_free(s->pages);
     s->pages = NULL;
     s->num_pages = s->page_capacity = 0;
 }
 
+static pta_code grow_table(pta_segment *s, int64_t wanted, pta_error *err) {
+    int64_t capacity = wanted > 2 * s->page_capacity ? wanted : 2 * s->page_capacity;
+    char **pages = pta_alloc_uninit(capacity, sizeof *pages);
+    if (!pages)
+        return pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld bytes for a page table", (long long)(8 * capacity));
+    if (s->num_pages) memcpy(pages, s->pages, (size_t)s->num_pages * sizeof *pages);
+    pta_free(s->pages);
+    s->pages = pages;
+    s->page_capacity = capacity;
+    return PTA_OK;
+}
+
 pta_code pta_segment_reserve(pta_cache *cache, int32_t slot, int64_t tokens, pta_error *err) {
     pta_segment *s = &cache->segments[slot];
-    int64_t wanted = (tokens + PTA_PAGE_TOKENS - 1) / PTA_PAGE_TOKENS;
+    const int64_t wanted = (s->start + tokens + PTA_PAGE - 1) / PTA_PAGE, shared = s->start / PTA_PAGE;
+    if (tokens == 0 || wanted <= s->num_pages) return PTA_OK;
     if (wanted > s->page_capacity) {
-        int64_t capacity = wanted > 2 * s->page_capacity ? wanted : 2 * s->page_capacity;
-        float **pages = pta_alloc(capacity, sizeof *pages);
-        if (!pages)
-            return pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld bytes for a page table",
-                            (long long)(8 * capacity));
-        if (s->num_pages) memcpy(pages, s->pages, (size_t)s->num_pages * sizeof *pages);
-        pta_free(s->pages);
-        s->pages = pages;
-        s->page_capacity = capacity;
+        pta_code code = grow_table(s, wanted, err);
+        if (code) return code;
     }
+    const int32_t source = pta_segment_source(cache, s->parent);
+    char *const *before = source < 0 ? NULL : cache->segments[source].pages;
+    for (; s->num_pages < shared; s->num_pages++) s->pages[s->num_pages] = before[s->num_pages];
     while (s->num_pages < wanted) {
-        float *page = take_page(cache, err);
+        const bool begins_inside = s->num_pages == shared && s->start % PTA_PAGE;
+        char *page = take_page(cache, begins_inside ? before[shared] : NULL, err);
         if (!page) return PTA_E_MEMORY;
         s->pages[s->num_pages++] = page;
-        cache->bytes += cache->page_floats * 4;
+        cache->bytes += cache->page_bytes;
     }
     return PTA_OK;
 }
@@ -164,11 +180,11 @@ pta_code pta_segment_reserve(pta_cache *cache, int32_t slot, int64_t tokens, pta
 pta_code pta_segment_need_hidden(pta_cache *cache, int32_t slot, pta_error *err) {
     pta_segment *s = &cache->segments[slot];
     if (s->hidden) return PTA_OK;
-    int64_t C = cache->model->config.C;
-    s->hidden = pta_alloc(C, sizeof *s->hidden);
+    int64_t bytes = pta_cache_hidden_bytes(cache);
+    s->hidden = pta_alloc(bytes, 1);
     if (!s->hidden)
-        return pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld bytes for a hidden state", (long long)(4 * C));
-    cache->bytes += 4 * C;
+        return pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld bytes for a hidden state", (long long)bytes);
+    cache->bytes += bytes;
     return PTA_OK;
 }
 
@@ -178,7 +194,7 @@ void pta_segment_close(pta_cache *cache, int32_t slot) {
     if (s->hidden) {
         pta_free(s->hidden);
         s->hidden = NULL;
-        cache->bytes -= 4 * cache->model->config.C;
+        cache->bytes -= pta_cache_hidden_bytes(cache);
     }
     if (s->parent >= 0) cache->segments[s->parent].num_children--;
     s->live = false;

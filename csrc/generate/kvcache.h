@@ -1,13 +1,14 @@
 /* Keys and values of a growing forest of segments, in pages, each segment stored once however many continue it.
  *
- * A segment is a run of tokens after its parent (or after nothing). Its keys and values lie in pages of
- * PTA_PAGE_TOKENS tokens that belong to it alone; whatever continues it reads them through the parent links. A sampled
- * segment's last token has not been through the model when sampling ends: it is `pending`, and is fed when somebody
- * first continues the segment (most never are).
+ * A segment is a run of tokens after its parent (or after nothing). Pages hold PTA_PAGE positions counted from the root
+ * (ops/attend.h), and a segment's page table begins at the root too: full pages of its ancestors are referred to, a page
+ * that it begins inside of is its own, with the ancestors' part copied in front. So the table is all that attention
+ * needs to know, and two rows share a page exactly where their tables hold the same address.
+ * A sampled segment's last token has not been through the model when sampling ends: it is `pending`, and is fed when
+ * somebody first continues the segment (most never are). A segment has pages from when its first token is fed.
  *
- * Page layout, floats, P = PTA_PAGE_TOKENS: for layer l and key head k a block of 2·D·P at (l·K + k)·2·D·P:
- *   keys   [D][P]  component-major, so that the scores of P keys are P lanes,
- *   values [P][D].
+ * Page layout, elements of the model's type: for layer l and key head k a block of 2·D·PTA_PAGE at (l·K + k)·2·D·PTA_PAGE:
+ *   keys [D][PTA_PAGE], then values [PTA_PAGE][D]; slots that hold no token hold finite numbers.
  */
 #ifndef PTA_GENERATE_KVCACHE_H
 #define PTA_GENERATE_KVCACHE_H
@@ -17,8 +18,7 @@
 
 #include "../core/status.h"
 #include "../model/model.h"
-
-enum { PTA_PAGE_TOKENS = 32 };
+#include "../ops/attend.h"
 
 typedef struct {
     int32_t parent;       /* slot, -1 for a root */
@@ -28,21 +28,21 @@ typedef struct {
     int32_t pending;      /* token id whose key and value are not stored yet (the last one), or -1 */
     int64_t start;        /* position of the first token */
     int64_t length;       /* tokens, the pending one included */
-    float **pages;        /* [num_pages] */
+    char **pages;         /* [num_pages] page b holds positions [PTA_PAGE·b, PTA_PAGE·(b + 1)) */
     int64_t num_pages, page_capacity;
-    float *hidden;        /* [C] normed final hidden state of the last token; NULL while pending or empty */
+    void *hidden;         /* [C] of the model's type: normed final state of the last token; NULL while pending or empty */
     int32_t mark;         /* scratch of one call: -1 outside */
 } pta_segment;
 
 typedef struct {
     pta_model *model;     /* not owned */
     uint64_t version;     /* of the weights that computed what is stored */
-    int64_t page_floats;
+    int64_t page_bytes;
     pta_segment *segments; /* [capacity]; moves when it grows: keep slots, not pointers */
     int32_t capacity, used, num_live;
     int32_t *vacant;      /* freed slots below `used` */
     int32_t num_vacant;
-    float **spare;        /* freed pages kept for reuse, at most PTA_SPARE_BYTES */
+    char **spare;         /* freed pages kept for reuse, at most PTA_SPARE_BYTES */
     int64_t num_spare, spare_capacity;
     int64_t bytes;        /* of pages and hidden states held by live segments */
 } pta_cache;
@@ -60,10 +60,20 @@ int64_t pta_cache_handle(const pta_cache *cache, int32_t slot);
 
 /* A new empty segment after `parent` (slot or -1). */
 pta_code pta_segment_open(pta_cache *cache, int32_t *slot, int32_t parent, pta_error *err);
-/* Give a segment pages for `tokens` tokens. */
+/* Give a segment pages for its first `tokens` tokens. No ancestor may be pending. */
 pta_code pta_segment_reserve(pta_cache *cache, int32_t slot, int64_t tokens, pta_error *err);
 /* Allocate hidden[C] if there is none. */
 pta_code pta_segment_need_hidden(pta_cache *cache, int32_t slot, pta_error *err);
+static inline int64_t pta_cache_hidden_bytes(const pta_cache *cache) {
+    return cache->model->config.C * pta_dtype_size(cache->model->config.dtype);
+}
+/* Key head `head` of layer `layer` in a page. */
+static inline pta_page pta_cache_page(const pta_config *c, const char *page, int64_t layer, int64_t head) {
+    const int64_t half = c->D * PTA_PAGE * pta_dtype_size(c->dtype);
+    const char *keys = page + (layer * c->K + head) * 2 * half;
+    return (pta_page){keys, keys + half, c->dtype};
+}
+
 /* Release one segment without children. */
 void pta_segment_close(pta_cache *cache, int32_t slot);
 /* The segment itself if it has tokens, else its nearest ancestor that has; -1 if none. */

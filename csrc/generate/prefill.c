@@ -6,13 +6,12 @@
 #include "decode.h"
 
 static void keep_hidden(pta_cache *cache, const pta_step *step, int64_t row, int32_t slot) {
-    int64_t C = cache->model->config.C;
-    memcpy(cache->segments[slot].hidden, step->hidden + row * C, (size_t)C * sizeof(float));
+    memcpy(cache->segments[slot].hidden, pta_at(step->hidden, row, 0).data, (size_t)pta_cache_hidden_bytes(cache));
 }
 
-/* One batch of pending tokens from slots[*i] on; advances *i. `fed` and `paths` have PTA_STEP_ROWS entries. */
+/* One batch of pending tokens from slots[*i] on; advances *i. `fed` has PTA_STEP_ROWS entries. */
 static pta_code gather_pending(pta_cache *cache, pta_step *step, const int32_t *slots, int64_t n, int64_t *i,
-                               int32_t *fed, pta_path *paths, pta_error *err) {
+                               int32_t *fed, pta_error *err) {
     step->num_rows = 0;
     for (; *i < n && step->num_rows < PTA_STEP_ROWS; ++*i) {
         int32_t slot = slots[*i];
@@ -22,24 +21,20 @@ static pta_code gather_pending(pta_cache *cache, pta_step *step, const int32_t *
         if (s->pending < 0 || s->mark == 1) continue;
         pta_code code = pta_segment_reserve(cache, slot, s->length, err);
         if (!code) code = pta_segment_need_hidden(cache, slot, err);
-        if (!code) code = pta_path_build(&paths[row], cache, s->parent, err);
         if (code) return code;
         s->mark = 1; /* met in this batch */
         fed[row] = slot;
-        pta_step_add(step, cache, slot, &paths[row], s->length - 1, s->pending);
+        pta_step_add(step, cache, slot, s->length - 1, s->pending);
     }
     return PTA_OK;
 }
 
 pta_code pta_feed_pending(pta_cache *cache, pta_step *step, const int32_t *slots, int64_t n, pta_error *err) {
-    pta_path *paths = pta_alloc(PTA_STEP_ROWS, sizeof *paths);
-    if (!paths) return pta_fail(err, PTA_E_MEMORY, "cannot allocate a batch of paths");
     int32_t fed[PTA_STEP_ROWS];
     pta_code code = PTA_OK;
     for (int64_t i = 0; i < n && !code;) {
-        code = gather_pending(cache, step, slots, n, &i, fed, paths, err);
+        code = gather_pending(cache, step, slots, n, &i, fed, err);
         if (!code && step->num_rows) code = pta_step_run(step, cache, err);
-        for (int64_t row = 0; row < PTA_STEP_ROWS; row++) pta_path_free(&paths[row]);
         for (int64_t row = 0; row < step->num_rows; row++) {
             cache->segments[fed[row]].mark = -1;
             if (code) continue;
@@ -47,7 +42,6 @@ pta_code pta_feed_pending(pta_cache *cache, pta_step *step, const int32_t *slots
             cache->segments[fed[row]].pending = -1;
         }
     }
-    pta_free(paths);
     return code;
 }
 
@@ -73,9 +67,9 @@ static pta_code check_prompts(const pta_cache *cache, int32_t *parent_slots, con
     return PTA_OK;
 }
 
-/* Fill the opened segments: the stream of all tokens, PTA_STEP_ROWS at a time. paths[i] is what prompt i sees. */
-static pta_code fill(pta_cache *cache, pta_step *step, const int32_t *slots, const pta_path *paths,
-                     const int32_t *const *tokens, const int64_t *lengths, int64_t n, pta_error *err) {
+/* Fill the opened segments: the stream of all tokens, PTA_STEP_ROWS at a time. */
+static pta_code fill(pta_cache *cache, pta_step *step, const int32_t *slots, const int32_t *const *tokens,
+                     const int64_t *lengths, int64_t n, pta_error *err) {
     int64_t i = 0, t = 0; /* the next token */
     while (i < n) {
         step->num_rows = 0;
@@ -85,7 +79,7 @@ static pta_code fill(pta_cache *cache, pta_step *step, const int32_t *slots, con
                 i++, t = 0;
                 continue;
             }
-            pta_step_add(step, cache, slots[i], &paths[i], t, tokens[i][t]);
+            pta_step_add(step, cache, slots[i], t, tokens[i][t]);
             t++;
         }
         if (step->num_rows == 0) break;
@@ -102,9 +96,9 @@ static pta_code fill(pta_cache *cache, pta_step *step, const int32_t *slots, con
     return PTA_OK;
 }
 
-static pta_code prefill(pta_cache *cache, pta_step *step, int32_t *slots, int32_t *sources, pta_path *paths,
-                        int64_t *opened, const int32_t *const *tokens, const int64_t *lengths, const int64_t *parents,
-                        int64_t n, pta_error *err) {
+static pta_code prefill(pta_cache *cache, pta_step *step, int32_t *slots, int32_t *sources, int64_t *opened,
+                        const int32_t *const *tokens, const int64_t *lengths, const int64_t *parents, int64_t n,
+                        pta_error *err) {
     pta_code code = check_prompts(cache, sources, tokens, lengths, parents, n, err);
     if (code) return code;
     for (; *opened < n; ++*opened) {
@@ -114,35 +108,32 @@ static pta_code prefill(pta_cache *cache, pta_step *step, int32_t *slots, int32_
     }
     if ((code = pta_feed_pending(cache, step, sources, n, err))) return code;
     for (int64_t i = 0; i < n; i++) {
-        if ((code = pta_path_build(&paths[i], cache, sources[i], err))) return code;
         if (lengths[i] == 0) continue;
         if ((code = pta_segment_reserve(cache, slots[i], lengths[i], err))) return code;
         if ((code = pta_segment_need_hidden(cache, slots[i], err))) return code;
         cache->segments[slots[i]].length = lengths[i];
     }
-    return fill(cache, step, slots, paths, tokens, lengths, n, err);
+    return fill(cache, step, slots, tokens, lengths, n, err);
 }
 
 pta_code pta_cache_prefill(pta_cache *cache, int64_t *handles, const int32_t *const *tokens, const int64_t *lengths,
                            const int64_t *parents, int64_t n, pta_error *err) {
     pta_code code = pta_cache_check_version(cache, err);
+    if (!code) code = pta_model_ready(cache->model, err);
     if (code) return code;
     int32_t *slots = pta_alloc(2 * n, sizeof *slots);
-    pta_path *paths = pta_alloc(n, sizeof *paths);
     pta_step *step = pta_alloc(1, sizeof *step);
     int64_t opened = 0;
-    if (!slots || !paths || !step)
+    if (!slots || !step)
         code = pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld bytes for %lld prompts",
-                        (long long)(n * (int64_t)sizeof *paths), (long long)n);
+                        (long long)(n * (int64_t)(2 * sizeof *slots)), (long long)n);
     else
-        code = prefill(cache, step, slots, slots + n, paths, &opened, tokens, lengths, parents, n, err);
+        code = prefill(cache, step, slots, slots + n, &opened, tokens, lengths, parents, n, err);
     if (code)
         while (opened > 0) pta_segment_close(cache, slots[--opened]);
     for (int64_t i = 0; i < n && !code; i++) handles[i] = pta_cache_handle(cache, slots[i]);
-    for (int64_t i = 0; paths && i < n; i++) pta_path_free(&paths[i]);
     if (step) pta_step_free(step);
     pta_free(step);
-    pta_free(paths);
     pta_free(slots);
     return code;
 }

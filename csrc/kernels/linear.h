@@ -28,6 +28,10 @@ typedef struct {
 int64_t pta_packed_bytes(pta_dtype dtype, int64_t N, int64_t K);
 /* Fill packed->data from w[N, K]. */
 void pta_linear_pack(const pta_team *team, pta_packed *packed, const float *w);
+/* The same for panels first .. first+count-1 by the calling thread alone; panel i holds rows [i·PTA_PANEL, (i+1)·PTA_PANEL)
+ * of w. */
+enum { PTA_PANEL = 32 };
+void pta_linear_pack_panels(pta_packed *packed, const float *w, int64_t first, int64_t count);
 
 /* y[M,N] = x[M,K] · wᵀ, or += when `accumulate` (then y is PTA_F32). x and y may be of either type. */
 void pta_linear_forward(const pta_team *team, pta_matrix y, pta_matrix x, const pta_packed *w, int64_t M, bool accumulate);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "../core/status.h"
+#include "../ops/attention.h"
 
 typedef struct {
     int32_t T, S;       /* tokens (rows), segments */
@@ -28,5 +29,10 @@ typedef struct {
 pta_code pta_forest_create(pta_forest **out, const int32_t *tokens, int64_t num_tokens, const int32_t *offsets,
                            const int32_t *parent, int64_t num_segments, pta_error *err);
 void pta_forest_free(pta_forest *f);
+
+/* The forest as attention sees it. */
+static inline pta_rows pta_forest_rows(const pta_forest *f) {
+    return (pta_rows){f->T, f->S, f->offsets, f->parent, f->until};
+}
 
 #endif

@@ -3,99 +3,100 @@
 #include <math.h>
 #include <string.h>
 
-#include "../core/gemm.h"
-#include "../core/threads.h"
 #include "../core/vmath.h"
 #include "../ops/logprobs.h"
 #include "../ops/ops.h"
 
-enum { CHUNK_FLOATS = 1 << 24, CHUNK_ROWS = 4096 }; /* at most 64 MiB of logits at a time, where a row is smaller */
+/* A chunk is as large as this allows: the head's gradient is read and written once for every chunk. */
+enum { CHUNK_FLOATS = 1 << 26, CHUNK_ROWS = 4096, LEAST_ROWS = 16 };
 
-/* Scratch of one chunk of R rows. */
-typedef struct {
-    int64_t rows;
-    float *gathered, *normed, *rstd, *logits, *dnormed, *dgathered, *reduce;
-} chunk;
+static int64_t chunk_rows(int64_t V, int64_t N) {
+    int64_t most = CHUNK_FLOATS / V;
+    most = most < LEAST_ROWS ? LEAST_ROWS : most > CHUNK_ROWS ? CHUNK_ROWS : most;
+    if (N < 1) N = 1;
+    int64_t chunks = (N + most - 1) / most, rows = (N + chunks - 1) / chunks; /* chunks of equal size */
+    rows = (rows + 31) / 32 * 32;
+    return rows < N ? rows : N;
+}
 
-static pta_code chunk_create(chunk *k, pta_model *m, int64_t N, pta_error *err) {
+void pta_head_layout(pta_head_chunk *k, pta_cursor *cursor, const pta_config *c, int64_t N, bool train) {
+    k->rows = chunk_rows(c->V, N);
+    k->logits = pta_take_floats(cursor, k->rows * c->V);
+    k->gathered = pta_take_floats(cursor, k->rows * c->C);
+    k->rstd = pta_take_floats(cursor, k->rows);
+    k->lse = pta_take_floats(cursor, k->rows);
+    k->normed = pta_take_matrix(cursor, k->rows, c->C, c->dtype);
+    if (!train) return;
+    k->dlogprobs = pta_take_floats(cursor, k->rows);
+    k->dnormed = pta_take_floats(cursor, k->rows * c->C);
+    k->dgathered = pta_take_floats(cursor, k->rows * c->C);
+    k->reduce = pta_take_floats(cursor, PTA_ROW_BLOCKS * c->C);
+}
+
+void pta_head_logits(const pta_team *team, const pta_model *m, const pta_tape *t, const pta_head_chunk *k,
+                     const int32_t *rows, int64_t R, float *logits) {
     const pta_config *c = &m->config;
-    int64_t rows = CHUNK_FLOATS / c->V;
-    rows = rows < 16 ? 16 : rows > CHUNK_ROWS ? CHUNK_ROWS : rows;
-    k->rows = rows < N ? rows : N;
-    int64_t wide = k->rows * c->C, total = 4 * wide + k->rows + k->rows * c->V + PTA_ROW_BLOCKS * c->C;
-    float *p = pta_buffer_reserve(&m->head_memory, total, err);
-    if (!p) return err->code;
-    k->logits = p, p += k->rows * c->V;
-    k->gathered = p, p += wide;
-    k->normed = p, p += wide;
-    k->dnormed = p, p += wide;
-    k->dgathered = p, p += wide;
-    k->reduce = p, p += PTA_ROW_BLOCKS * c->C;
-    k->rstd = p;
-    return PTA_OK;
+    pta_embedding_forward(team, k->gathered, t->output, rows, R, c->C);
+    pta_team_barrier(team);
+    pta_rmsnorm_forward(team, k->normed, k->rstd, k->gathered, m->weights.norm, R, c->C, c->eps);
+    pta_team_barrier(team);
+    pta_linear_forward(team, pta_f32(logits, c->V), k->normed, &m->packed.head, R, false);
+    pta_team_barrier(team);
 }
 
-/* Gather, norm and project rows[R] into k->logits (or `logits` when given). */
-static void chunk_logits(const pta_model *m, const pta_tape *t, chunk *k, const int32_t *rows, int64_t R,
-                         float *logits) {
+/* By thread 0: refuse NaN, then the loss of the chunk's targets. */
+static pta_code judge(pta_head_pass *p, int64_t first, int64_t R, pta_error *err) {
+    const pta_tape *t = p->t;
+    for (int64_t r = first; r < first + R; r++)
+        if (isnan(p->logprobs[r]) || isnan(p->entropies[r]))
+            return pta_fail(err, PTA_E_NONFINITE,
+                            "the log-probability of target %lld (token %d after row %d) is NaN: weights or activations "
+                            "are not finite",
+                            (long long)r, t->target[r], t->source[r]);
+    if (!p->loss) return PTA_OK;
+    return p->loss(p->context, first, R, p->logprobs + first, p->entropies + first, p->chunk.dlogprobs, err);
+}
+
+/* The chunk's dlogits and what follows from them: gradients of head and norm, and of the rows of t->output. */
+static void chunk_backward(const pta_team *team, const pta_head_pass *p, int64_t first, int64_t R) {
+    pta_model *m = p->m;
     const pta_config *c = &m->config;
-    pta_embedding_forward(k->gathered, t->output, rows, R, c->C);
-    pta_rmsnorm_forward(k->normed, k->rstd, k->gathered, m->weights.norm, R, c->C, c->eps);
-    pta_gemm_forward(logits ? logits : k->logits, c->V, k->normed, c->C, m->weights.head, R, c->V, c->C, false);
+    const pta_head_chunk *k = &p->chunk;
+    pta_matrix dlogits = pta_f32(k->logits, c->V);
+    pta_logprobs_backward(team, k->logits, k->dlogprobs, p->dentropies ? p->dentropies + first : NULL, k->lse,
+                          p->entropies + first, p->t->target + first, R, c->V, 1.0f / p->t->temperature);
+    if (team->id == 0) memset(k->dgathered, 0, (size_t)(R * c->C) * sizeof(float));
+    pta_team_barrier(team);
+    pta_linear_dweight(team, m->grads.head, dlogits, k->normed, R, c->V, c->C, c->dtype);
+    pta_team_barrier(team);
+    pta_linear_dinput(team, pta_f32(k->dnormed, c->C), dlogits, m->weights.head, R, c->V, c->C, c->dtype, false);
+    pta_team_barrier(team);
+    pta_rmsnorm_backward(team, k->dgathered, m->grads.norm, k->dnormed, k->gathered, k->rstd, m->weights.norm, k->reduce,
+                         R, c->C);
+    pta_team_barrier(team);
+    pta_embedding_backward(team, p->dx, k->dgathered, p->t->source + first, R, c->C); /* back to their rows, adding */
+    pta_team_barrier(team);
 }
 
-pta_code pta_head_forward(pta_model *m, pta_tape *t, float *logprobs, float *entropies, pta_error *err) {
-    chunk k = {0};
-    pta_code code = chunk_create(&k, m, t->N, err);
-    if (code) return code;
-    for (int64_t first = 0; first < t->N && !code; first += k.rows) {
-        int64_t R = t->N - first < k.rows ? t->N - first : k.rows;
-        chunk_logits(m, t, &k, t->source + first, R, NULL);
-        pta_logprobs_forward(logprobs + first, t->entropy + first, t->lse + first, k.logits, t->target + first, R,
-                             m->config.V, t->temperature);
-        for (int64_t r = first; r < first + R && !code; r++)
-            if (isnan(logprobs[r]) || isnan(t->entropy[r]))
-                code = pta_fail(err, PTA_E_NONFINITE,
-                                "the log-probability of target %lld (token %d after row %d) is NaN: weights or "
-                                "activations are not finite",
-                                (long long)r, t->target[r], t->source[r]);
-        if (!code) code = pta_poll_interrupt(err);
+bool pta_head_run(const pta_team *team, pta_head_pass *p, pta_error *err) {
+    const pta_config *c = &p->m->config;
+    const pta_tape *t = p->t;
+    if (p->loss) {
+        int64_t from, to;
+        pta_team_share(team, t->forest->T, 1, &from, &to);
+        memset(p->dx + from * c->C, 0, (size_t)((to - from) * c->C) * sizeof(float));
     }
-    memcpy(entropies, t->entropy, (size_t)t->N * sizeof(float));
-    return code;
-}
-
-pta_code pta_head_backward(pta_model *m, const pta_tape *t, float *dx, const float *dlogprobs, const float *dentropies,
-                           pta_error *err) {
-    const pta_config *c = &m->config;
-    chunk k = {0};
-    pta_code code = chunk_create(&k, m, t->N, err);
-    if (code) return code;
-    memset(dx, 0, (size_t)(t->forest->T * c->C) * sizeof(float));
-    for (int64_t first = 0; first < t->N && !code; first += k.rows) {
-        int64_t R = t->N - first < k.rows ? t->N - first : k.rows;
-        chunk_logits(m, t, &k, t->source + first, R, NULL);
-        pta_logprobs_backward(k.logits, dlogprobs + first, dentropies ? dentropies + first : NULL, t->lse + first,
-                              t->entropy + first, t->target + first, R, c->V, t->temperature);
-        pta_gemm_dweight(m->grads.head, k.logits, c->V, k.normed, c->C, R, c->V, c->C, true);
-        pta_gemm_dinput(k.dnormed, c->C, k.logits, c->V, m->weights.head, R, c->V, c->C, false);
-        memset(k.dgathered, 0, (size_t)(R * c->C) * sizeof(float));
-        pta_rmsnorm_backward(k.dgathered, m->grads.norm, k.dnormed, k.gathered, k.rstd, m->weights.norm, k.reduce, R,
-                             c->C);
-        pta_embedding_backward(dx, k.dgathered, t->source + first, R, c->C); /* scatter-add back to the rows */
-        code = pta_poll_interrupt(err);
+    for (int64_t first = 0; first < t->N; first += p->chunk.rows) {
+        int64_t R = t->N - first < p->chunk.rows ? t->N - first : p->chunk.rows;
+        pta_head_logits(team, p->m, t, &p->chunk, t->source + first, R, p->chunk.logits);
+        pta_logprobs_forward(team, p->logprobs + first, p->entropies + first, p->chunk.lse, p->chunk.logits,
+                             t->target + first, R, c->V, 1.0f / t->temperature);
+        pta_team_barrier(team);
+        if (team->id == 0) p->code = judge(p, first, R, err);
+        if (pta_team_interrupted(team, err)) return true;
+        if (p->code) return true;
+        if (p->loss) chunk_backward(team, p, first, R);
     }
-    return code;
-}
-
-pta_code pta_head_logits(pta_model *m, const pta_tape *t, const int32_t *rows, int64_t R, float *logits,
-                         pta_error *err) {
-    chunk k = {0};
-    pta_code code = chunk_create(&k, m, R, err);
-    if (code) return code;
-    for (int64_t first = 0; first < R; first += k.rows) {
-        int64_t count = R - first < k.rows ? R - first : k.rows;
-        chunk_logits(m, t, &k, rows + first, count, logits + first * m->config.V);
-    }
-    return PTA_OK;
+    pta_team_barrier(team);
+    return false;
 }

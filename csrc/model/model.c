@@ -19,6 +19,7 @@ static void add(pta_model *m, const char *name, int64_t rows, int64_t cols, bool
     p->rows = rows;
     p->cols = cols;
     p->decay = cols > 0;
+    p->packed = cols > 0 && (m->num_params > 1 || m->config.tied); /* the embedding only where it is the head */
     int64_t size = rows * (cols ? cols : 1);
     m->num_floats += size;
     m->num_elements += size;
@@ -103,6 +104,9 @@ static pta_code check_config(const pta_config *c, pta_error *err) {
     if (c->H % c->K)
         return pta_fail(err, PTA_E_VALUE, "num_attention_heads (%lld) must be a multiple of num_key_value_heads (%lld)",
                         (long long)c->H, (long long)c->K);
+    if (pta_qkv_width(c) > 1 << 20)
+        return pta_fail(err, PTA_E_VALUE, "(num_attention_heads + 2 num_key_value_heads) head_dim is %lld, must be at most %d",
+                        (long long)pta_qkv_width(c), 1 << 20);
     if (c->D % 2) return pta_fail(err, PTA_E_VALUE, "head_dim is %lld, must be even", (long long)c->D);
     if (!(c->eps > 0.0f) || !isfinite(c->eps))
         return pta_fail(err, PTA_E_VALUE, "rms_norm_eps is %g, must be positive and finite", (double)c->eps);
@@ -142,6 +146,8 @@ void pta_model_free(pta_model *m) {
     pta_buffer_free(&m->backward_memory);
     pta_free(m->weights.arena);
     pta_free(m->weights.layers);
+    pta_free(m->packed.memory);
+    pta_free(m->packed.layers);
     pta_free(m->grads.arena);
     pta_free(m->grads.layers);
     pta_free(m->rope);
@@ -150,8 +156,98 @@ void pta_model_free(pta_model *m) {
     pta_free(m);
 }
 
+/* Lay out the packed matrices, or with a NULL base only count. */
+static void packed_layout(pta_packed_tensors *t, pta_cursor *cursor, const pta_config *c) {
+    int64_t q = c->H * c->D;
+    for (int64_t l = 0; l < c->L; l++) {
+        pta_packed_layer *p = &t->layers[l];
+        *p = (pta_packed_layer){.qkv = {.dtype = c->dtype, .N = pta_qkv_width(c), .K = c->C},
+                                .o = {.dtype = c->dtype, .N = c->C, .K = q},
+                                .gate_up = {.dtype = c->dtype, .N = 2 * c->F, .K = c->C},
+                                .down = {.dtype = c->dtype, .N = c->C, .K = c->F}};
+        pta_packed *matrices[] = {&p->qkv, &p->o, &p->gate_up, &p->down};
+        for (int i = 0; i < 4; i++)
+            matrices[i]->data = pta_take(cursor, pta_packed_bytes(c->dtype, matrices[i]->N, matrices[i]->K));
+    }
+    t->head = (pta_packed){.dtype = c->dtype, .N = c->V, .K = c->C};
+    t->head.data = pta_take(cursor, pta_packed_bytes(c->dtype, c->V, c->C));
+}
+
+/* Bytes of all packed matrices. */
+static int64_t packed_bytes(const pta_config *c) {
+    pta_packed_layer layer;
+    pta_packed_tensors one = {.layers = &layer};
+    pta_config shallow = *c;
+    shallow.L = 1;
+    pta_cursor cursor = {0};
+    packed_layout(&one, &cursor, &shallow);
+    int64_t head = pta_packed_bytes(c->dtype, c->V, c->C);
+    return (cursor.used - head) * c->L + head;
+}
+
+pta_model_memory pta_model_get_memory(const pta_model *m) {
+    int64_t arena = m->num_floats * (int64_t)sizeof(float), packed = packed_bytes(&m->config);
+    int64_t kept = m->tape_memory.capacity + m->head_memory.capacity + m->backward_memory.capacity;
+    pta_model_memory memory = {arena, m->packed.memory ? packed : 0, m->grads.arena ? arena : 0,
+                               kept * (int64_t)sizeof(float), 0};
+    memory.to_allocate = (packed - memory.packed) + (arena - memory.gradients);
+    return memory;
+}
+
+pta_code pta_model_need_packed(pta_model *m, pta_error *err) {
+    pta_packed_tensors *t = &m->packed;
+    if (t->memory) return PTA_OK;
+    pta_cursor cursor = {0};
+    if (!t->layers) t->layers = pta_alloc(m->config.L, sizeof(pta_packed_layer));
+    if (t->layers) {
+        packed_layout(t, &cursor, &m->config);
+        t->memory = pta_alloc_uninit(cursor.used, 1);
+    }
+    if (!t->memory)
+        return pta_fail(err, PTA_E_MEMORY, "no memory for %.2f GiB of packed weights", (double)cursor.used / (1 << 30));
+    packed_layout(t, &(pta_cursor){t->memory, 0}, &m->config);
+    m->touched = true;
+    return PTA_OK;
+}
+
+static void pack(const pta_team *team, void *arg) {
+    pta_model *m = arg;
+    for (int64_t l = 0; l < m->config.L; l++) {
+        const pta_layer *w = &m->weights.layers[l];
+        pta_packed_layer *p = &m->packed.layers[l];
+        pta_linear_pack(team, &p->qkv, w->qkv);
+        pta_linear_pack(team, &p->o, w->o);
+        pta_linear_pack(team, &p->gate_up, w->gate_up);
+        pta_linear_pack(team, &p->down, w->down);
+    }
+    pta_linear_pack(team, &m->packed.head, m->weights.head);
+}
+
+bool pta_model_packed_fresh(const pta_model *m) {
+    return m->packed.memory && !m->touched && m->writers == 0 && m->packed.version == m->version;
+}
+
+pta_code pta_model_ready(pta_model *m, pta_error *err) {
+    pta_code code = pta_model_need_packed(m, err);
+    if (code || pta_model_packed_fresh(m)) return code;
+    code = pta_team_run(pack, m, 0, err);
+    if (code) return code;
+    m->packed.version = m->version;
+    m->touched = false;
+    return PTA_OK;
+}
+
 pta_code pta_model_need_grads(pta_model *m, pta_error *err) {
-    return m->grads.arena ? PTA_OK : make_tensors(&m->grads, m, err);
+    if (m->grads.arena) return PTA_OK;
+    pta_code code = make_tensors(&m->grads, m, err);
+    m->grads_zero = !code;
+    return code;
+}
+
+void pta_model_zero_grads(pta_model *m) {
+    if (!m->grads.arena || m->grads_zero) return;
+    memset(m->grads.arena, 0, (size_t)m->num_floats * sizeof(float));
+    m->grads_zero = !m->grads_seen;
 }
 
 pta_code pta_model_need_rope(pta_model *m, int64_t count, pta_error *err) {

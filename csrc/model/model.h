@@ -1,5 +1,8 @@
 /* A decoder: its configuration, its table of parameters, its weights and gradients, and its tape.
  *
+ * Master weights and gradients are float32. `config.dtype` is the type of the packed working weights and of stored
+ * activations; the residual stream, norms, softmax and sums are float32 in either case.
+ *
  * Size letters: T tokens, C hidden, H query heads, K key/value heads, D head size, F MLP size, V vocabulary, L layers.
  */
 #ifndef PTA_MODEL_MODEL_H
@@ -10,6 +13,7 @@
 
 #include "../core/memory.h"
 #include "../core/status.h"
+#include "../kernels/linear.h"
 #include "forest.h"
 
 typedef struct {
@@ -18,6 +22,7 @@ typedef struct {
     bool tied;      /* the head is the embedding table */
     bool qkv_bias;  /* q, k, v projections have a bias */
     bool qk_norm;   /* RMSNorm over each query and key head before the rotation */
+    pta_dtype dtype; /* of working weights and stored activations */
     double *inv_freq; /* [D/2] rotary frequencies; owned by the model after pta_model_create */
 } pta_config;
 
@@ -27,6 +32,7 @@ typedef struct {
     int64_t offset;     /* floats from the start of the arena */
     int64_t rows, cols; /* shape [rows, cols] or [rows] */
     bool decay;
+    bool packed;        /* part of a packed matrix */
 } pta_param;
 
 /* Where a layer's tensors lie. q, k, v are adjacent (one matrix qkv[(H+2K)·D, C], one bias), and so are gate and up. */
@@ -50,6 +56,17 @@ typedef struct {
     float *head;        /* [V, C]; == embed when tied */
 } pta_tensors;
 
+/* Working copies of the matrices in the layout and type of the kernels; see pta_model_ready. */
+typedef struct {
+    pta_packed qkv, o, gate_up, down;
+} pta_packed_layer;
+typedef struct {
+    void *memory;            /* NULL: none yet */
+    pta_packed_layer *layers; /* [L] */
+    pta_packed head;
+    uint64_t version;        /* of the weights that were packed */
+} pta_packed_tensors;
+
 typedef struct pta_tape pta_tape;
 
 typedef struct {
@@ -60,6 +77,11 @@ typedef struct {
     int64_t num_elements;   /* trainable numbers without padding */
     pta_tensors weights;
     pta_tensors grads;      /* grads.arena == NULL until pta_model_need_grads */
+    pta_packed_tensors packed;
+    int64_t writers;        /* who may be writing into the weights right now (views seen from Python) */
+    bool touched;           /* a writer has gone since the weights were packed */
+    bool grads_zero;        /* the gradients are zero, and nobody outside has seen them */
+    bool grads_seen;        /* somebody outside may write into them */
     float *rope;            /* [rope_capacity, 2, D/2] cos then sin of each position */
     int64_t rope_capacity;
     pta_tape *tape;         /* NULL: nothing recorded */
@@ -74,9 +96,24 @@ pta_code pta_model_create(pta_model **out, const pta_config *config, pta_error *
 void pta_model_free(pta_model *m);
 /* Allocate zeroed gradients if there are none. */
 pta_code pta_model_need_grads(pta_model *m, pta_error *err);
+/* Set the gradients to zero, unless they are known to be. */
+void pta_model_zero_grads(pta_model *m);
+/* Make m->packed agree with the weights: allocate it at first use, pack when the weights changed, or may have changed
+ * (writers), since. Called before every use of m->packed, outside of teams. */
+pta_code pta_model_ready(pta_model *m, pta_error *err);
+/* Its two halves: allocate (contents undefined), and whether what is there agrees with the weights. */
+pta_code pta_model_need_packed(pta_model *m, pta_error *err);
+bool pta_model_packed_fresh(const pta_model *m);
 /* Make m->rope cover positions [0, count). */
 pta_code pta_model_need_rope(pta_model *m, int64_t count, pta_error *err);
 static inline int64_t pta_qkv_width(const pta_config *c) { return (c->H + 2 * c->K) * c->D; }
+
+/* How much of the activations forward keeps for backward. */
+typedef enum {
+    PTA_KEEP_NOTHING,
+    PTA_KEEP_INPUTS, /* every layer's input; backward computes the rest again, to the same bits */
+    PTA_KEEP_ALL
+} pta_keep;
 
 /* Log-probabilities of targets.
  *   logprobs[n], entropies[n] [N]: log softmax(logits[source[n]] / temperature)[target[n]], and the entropy (nats)
@@ -85,7 +122,7 @@ static inline int64_t pta_qkv_width(const pta_config *c) { return (c->H + 2 * c-
  * of rows and never stored. PTA_E_VALUE: token, source or target out of range; PTA_E_NONFINITE: a log-probability is
  * NaN. After a failure there is no tape and the outputs are undefined. */
 pta_code pta_model_forward(pta_model *m, const pta_forest *f, const int32_t *source, const int32_t *target, int64_t n,
-                           float temperature, bool keep, float *logprobs, float *entropies, pta_error *err);
+                           float temperature, pta_keep keep, float *logprobs, float *entropies, pta_error *err);
 
 /* Add to the gradients: the derivative of  Σ dlogprobs·logprobs + Σ dentropies·entropies. dentropies may be NULL.
  * Consumes the tape. Interrupted or out of memory: the gradients are undefined (callers zero them and start over). */
@@ -93,6 +130,26 @@ pta_code pta_model_backward(pta_model *m, const float *dlogprobs, const float *d
 void pta_model_drop_tape(pta_model *m);
 /* Targets of the recorded tape (the N of forward), or -1 without one. */
 int64_t pta_model_num_targets(const pta_model *m);
+
+/* The loss of targets first .. first+count-1 and its derivatives, from their log-probabilities; every array begins at
+ * `first`. Called chunk after chunk, in order, by one thread. */
+typedef pta_code (*pta_loss)(void *context, int64_t first, int64_t count, const float *logprobs, const float *entropies,
+                             float *dlogprobs, pta_error *err);
+/* Forward and backward in one go: the gradients of a loss that is a sum over targets are formed while a chunk of logits
+ * is at hand, so the head's product is computed once. Otherwise as forward (PTA_KEEP_ALL or PTA_KEEP_INPUTS) followed by
+ * backward. Whatever fails, no tape is left and the gradients are undefined. */
+pta_code pta_model_train(pta_model *m, const pta_forest *f, const int32_t *source, const int32_t *target, int64_t n,
+                         float temperature, pta_keep keep, pta_loss loss, void *context, float *logprobs,
+                         float *entropies, pta_error *err);
+/* Bytes that pta_model_train allocates beyond weights, gradients and packed weights. PTA_KEEP_NOTHING: those of a
+ * forward pass alone. */
+int64_t pta_model_train_bytes(const pta_model *m, const pta_forest *f, int64_t n, pta_keep keep);
+
+/* Bytes of what is allocated now, and of what training will allocate besides activations. */
+typedef struct {
+    int64_t weights, packed, gradients, scratch, to_allocate;
+} pta_model_memory;
+pta_model_memory pta_model_get_memory(const pta_model *m);
 
 /* logits[r, :] of rows[r]; logits is [R, V]. */
 pta_code pta_model_logits(pta_model *m, const pta_forest *f, const int32_t *rows, int64_t R, float *logits,

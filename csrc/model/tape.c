@@ -2,66 +2,82 @@
 
 #include <string.h>
 
-/* Hands out pieces of the arena; with a NULL base it only counts. */
-typedef struct {
-    float *base;
-    int64_t used;
-} cursor;
+#include "../ops/attention.h"
 
-static float *take(cursor *c, int64_t floats) {
-    float *p = c->base ? c->base + c->used : NULL;
-    c->used += (floats + 15) / 16 * 16;
-    return p;
+static void take_layer(pta_activations *a, pta_cursor *c, const pta_config *k, int64_t T) {
+    a->rstd_input = pta_take_floats(c, T);
+    a->qkv = pta_take_matrix(c, T, pta_qkv_width(k), k->dtype);
+    a->raw = k->qk_norm ? pta_take_matrix(c, T, (k->H + k->K) * k->D, k->dtype) : (pta_matrix){0};
+    a->rstd_heads = k->qk_norm ? pta_take_floats(c, T * (k->H + k->K)) : NULL;
+    a->attention = pta_take_matrix(c, T, k->H * k->D, k->dtype);
+    a->lse = pta_take_floats(c, T * k->H);
+    a->rstd_middle = pta_take_floats(c, T);
+    a->gate_up = pta_take_matrix(c, T, 2 * k->F, k->dtype);
 }
 
-static void lay_out(pta_tape *t, cursor *c, const pta_config *k, int64_t T) {
-    for (int64_t l = 0; l < t->num_layers; l++) {
+/* Nothing kept: one residual stream that every layer adds to, in place. Otherwise every layer has its input, and a
+ * middle of its own where that is kept. */
+static void lay_out(pta_tape *t, pta_cursor *c, const pta_config *k) {
+    int64_t T = t->forest->T;
+    t->output = pta_take_floats(c, T * k->C);
+    float *middle = t->keep == PTA_KEEP_INPUTS ? pta_take_floats(c, T * k->C) : t->output;
+    pta_activations shared = {0};
+    if (t->keep != PTA_KEEP_ALL) take_layer(&shared, c, k, T);
+    for (int64_t l = 0; l < k->L; l++) {
         pta_activations *a = &t->layers[l];
-        a->input = take(c, T * k->C);
-        a->rstd_input = take(c, T);
-        a->qkv = take(c, T * pta_qkv_width(k));
-        a->raw = k->qk_norm ? take(c, T * (k->H + k->K) * k->D) : NULL;
-        a->rstd_heads = k->qk_norm ? take(c, T * (k->H + k->K)) : NULL;
-        a->attention = take(c, T * k->H * k->D);
-        a->lse = take(c, T * k->H);
-        a->middle = take(c, T * k->C);
-        a->rstd_middle = take(c, T);
-        a->gate_up = take(c, T * 2 * k->F);
+        *a = shared;
+        if (t->keep == PTA_KEEP_ALL) take_layer(a, c, k, T);
+        a->input = t->keep == PTA_KEEP_NOTHING ? t->output : pta_take_floats(c, T * k->C);
+        a->middle = t->keep == PTA_KEEP_ALL ? pta_take_floats(c, T * k->C) : middle;
     }
-    t->output = take(c, T * k->C);
-    t->normed = take(c, T * k->C);
-    t->product = take(c, T * k->F);
+    t->normed = pta_take_matrix(c, T, k->C, k->dtype);
+    t->product = pta_take_matrix(c, T, k->F, k->dtype);
+    t->projected = pta_take_floats(c, T * pta_qkv_width(k));
+    t->pages = pta_take(c, pta_attention_pages(&t->rows, k->K, k->D, k->dtype));
 }
 
-pta_code pta_tape_create(pta_tape **out, pta_model *m, const pta_forest *f, int64_t num_targets, bool keep,
+static int64_t count_bytes(pta_tape *t, const pta_config *k) {
+    pta_cursor counter = {0};
+    lay_out(t, &counter, k);
+    return counter.used;
+}
+
+int64_t pta_tape_bytes(const pta_model *m, const pta_forest *f, pta_keep keep) {
+    pta_tape t = {.forest = f, .rows = pta_forest_rows(f), .keep = keep};
+    t.layers = pta_alloc(m->config.L, sizeof(pta_activations));
+    if (!t.layers) return -1;
+    int64_t bytes = count_bytes(&t, &m->config);
+    pta_free(t.layers);
+    return bytes;
+}
+
+pta_code pta_tape_create(pta_tape **out, pta_model *m, const pta_forest *f, int64_t num_targets, pta_keep keep,
                          pta_error *err) {
     pta_tape *t = pta_alloc(1, sizeof *t);
     if (!t) return pta_fail(err, PTA_E_MEMORY, "no memory for a tape");
-    t->num_layers = keep ? m->config.L : 1;
+    t->keep = keep;
     t->forest = f;
+    t->rows = pta_forest_rows(f);
     t->N = num_targets;
     t->version = m->version;
-    t->layers = pta_alloc(t->num_layers, sizeof(pta_activations));
+    t->layers = pta_alloc(m->config.L, sizeof(pta_activations));
     t->source = pta_alloc_uninit(num_targets, sizeof(int32_t));
     t->target = pta_alloc_uninit(num_targets, sizeof(int32_t));
-    t->lse = pta_alloc_uninit(num_targets, sizeof(float));
-    t->entropy = pta_alloc_uninit(num_targets, sizeof(float));
-    cursor count = {NULL, 0};
+    int64_t floats = 0;
     if (t->layers) {
-        lay_out(t, &count, &m->config, f->T);
+        floats = (count_bytes(t, &m->config) + 3) / 4;
         t->memory = m->tape_memory;
         m->tape_memory = (pta_buffer){NULL, 0};
-        pta_buffer_reserve(&t->memory, count.used, NULL);
+        pta_buffer_reserve(&t->memory, floats, NULL);
     }
-    if (t->memory.capacity < count.used || !t->memory.data || !t->layers || !t->source || !t->target || !t->lse ||
-        !t->entropy) {
+    if (t->memory.capacity < floats || !t->memory.data || !t->layers || !t->source || !t->target) {
         pta_tape_free(t, m);
         return pta_fail(err, PTA_E_MEMORY,
                         "no memory for the activations of %d tokens: %.2f GiB; use smaller batches "
                         "(max_tokens_per_micro_batch)",
-                        f->T, (double)count.used * 4 / (1 << 30));
+                        f->T, (double)floats * 4 / (1 << 30));
     }
-    lay_out(t, &(cursor){t->memory.data, 0}, &m->config, f->T);
+    lay_out(t, &(pta_cursor){(char *)t->memory.data, 0}, &m->config);
     *out = t;
     return PTA_OK;
 }
@@ -77,7 +93,5 @@ void pta_tape_free(pta_tape *t, pta_model *m) {
     pta_free(t->layers);
     pta_free(t->source);
     pta_free(t->target);
-    pta_free(t->lse);
-    pta_free(t->entropy);
     pta_free(t);
 }

@@ -2,44 +2,60 @@
 #ifndef PTA_MODEL_TAPE_H
 #define PTA_MODEL_TAPE_H
 
+#include "../ops/attention.h"
 #include "model.h"
 
-/* One layer's activations. Normed inputs and the SwiGLU product are recomputed in backward. */
+/* One layer's activations; matrices are of the model's dtype. Normed inputs and the SwiGLU product are formed again in
+ * backward. */
 typedef struct {
-    float *input;      /* [T, C] residual stream on entry */
-    float *rstd_input; /* [T] */
-    float *qkv;        /* [T, (H+2K)·D] after bias, norm and rotation */
-    float *raw;        /* [T, (H+K)·D] q and k before their norm; NULL without qk_norm */
-    float *rstd_heads; /* [T, H+K]; NULL without qk_norm */
-    float *attention;  /* [T, H·D] */
-    float *lse;        /* [T, H] */
-    float *middle;     /* [T, C] residual stream after attention */
+    float *input;       /* [T, C] residual stream on entry */
+    float *rstd_input;  /* [T] */
+    pta_matrix qkv;     /* [T, (H+2K)·D] after bias, norm and rotation */
+    pta_matrix raw;     /* [T, (H+K)·D] q and k before their norm; NULL without qk_norm */
+    float *rstd_heads;  /* [T, H+K]; NULL without qk_norm */
+    pta_matrix attention; /* [T, H·D] */
+    float *lse;         /* [T, H] */
+    float *middle;      /* [T, C] residual stream after attention */
     float *rstd_middle; /* [T] */
-    float *gate_up;    /* [T, 2F] */
+    pta_matrix gate_up; /* [T, 2F] */
 } pta_activations;
 
 struct pta_tape {
     pta_buffer memory;   /* taken from the model, given back by pta_tape_free */
     const pta_forest *forest;
-    int64_t num_layers;  /* L when everything is kept, 1 when all layers share one set */
-    pta_activations *layers;
+    pta_rows rows;       /* the forest as attention sees it */
+    pta_keep keep;
+    pta_activations *layers; /* [L]; what is not kept is one set that all layers share */
     float *output;       /* [T, C] residual stream after the last layer */
-    float *normed;       /* [T, C] scratch */
-    float *product;      /* [T, F] scratch */
+    pta_matrix normed;   /* [T, C] scratch */
+    pta_matrix product;  /* [T, F] scratch */
+    float *projected;    /* [T, (H+2K)·D] scratch: q, k, v as the product leaves them */
+    void *pages;         /* scratch of attention */
     int64_t N;           /* targets */
     int32_t *source, *target; /* [N] */
-    float *lse, *entropy;     /* [N] */
     float temperature;
     uint64_t version;    /* of the weights */
 };
 
-/* Memory for a forest's activations; all layers' when `keep`, else one set that every layer overwrites. */
-pta_code pta_tape_create(pta_tape **out, pta_model *m, const pta_forest *f, int64_t num_targets, bool keep,
+/* Memory for a forest's activations. */
+pta_code pta_tape_create(pta_tape **out, pta_model *m, const pta_forest *f, int64_t num_targets, pta_keep keep,
                          pta_error *err);
 void pta_tape_free(pta_tape *t, pta_model *m);
+int64_t pta_tape_bytes(const pta_model *m, const pta_forest *f, pta_keep keep);
 
-static inline pta_activations *pta_tape_layer(const pta_tape *t, int64_t l) {
-    return &t->layers[t->num_layers == 1 ? 0 : l];
+/* Hands out pieces of an arena, 64-byte aligned; with a NULL base it only counts. */
+typedef struct {
+    char *base;
+    int64_t used; /* bytes */
+} pta_cursor;
+static inline void *pta_take(pta_cursor *c, int64_t bytes) {
+    void *p = c->base ? c->base + c->used : NULL;
+    c->used += (bytes + 63) / 64 * 64;
+    return p;
+}
+static inline float *pta_take_floats(pta_cursor *c, int64_t count) { return pta_take(c, count * (int64_t)sizeof(float)); }
+static inline pta_matrix pta_take_matrix(pta_cursor *c, int64_t rows, int64_t columns, pta_dtype dtype) {
+    return (pta_matrix){pta_take(c, rows * columns * pta_dtype_size(dtype)), columns, dtype};
 }
 
 #endif

@@ -37,11 +37,12 @@ typedef struct {
 
 /* top = -inf, sum = 0, o = 0. */
 void pta_attend_begin(const pta_queries *queries);
-/* Rows first .. first+count-1 see the first visible[i] slots (0 .. PTA_PAGE; indexed by row) of the page. A row that sees none is left as it is.
- * scratch: pta_attend_scratch(count) floats, 64-byte aligned. */
+/* Rows first .. first+count-1 see the first visible[i] slots of the page (0 .. PTA_PAGE; indexed by row, as top and sum
+ * are). A row that sees none is left as it is.
+ * scratch: pta_attend_scratch(D) floats, 64-byte aligned, this thread's. */
 void pta_attend_page(const pta_queries *queries, int64_t first, int64_t count, pta_page page, const int32_t *visible,
                      float *scratch);
-int64_t pta_attend_scratch(int64_t count);
+int64_t pta_attend_scratch(int64_t D); /* for any number of rows */
 /* o /= sum in place; lse[n] (may be NULL). Every row must have seen a key. */
 void pta_attend_end(const pta_queries *queries, float *lse);
 

@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
+#include <stdlib.h>
 
 #include "../core/gemm.h"
 #include "../core/memory.h"
@@ -119,7 +120,7 @@ static void forward_tile(float *out, float *lse, const float *qkv, const pta_row
     }
 }
 
-pta_code pta_attention_forward(float *out, float *lse, const float *qkv, const pta_rows *rows, int64_t H, int64_t K,
+static pta_code old_forward(float *out, float *lse, const float *qkv, const pta_rows *rows, int64_t H, int64_t K,
                                int64_t D, pta_error *err) {
     tile *tiles = NULL;
     int64_t count = cut_tiles(&tiles, rows, TILE), threads = pta_num_threads();
@@ -129,7 +130,7 @@ pta_code pta_attention_forward(float *out, float *lse, const float *qkv, const p
         pta_free(scratch);
         return pta_fail(err, PTA_E_MEMORY, "attention: no memory for %lld tiles", (long long)count);
     }
-#pragma omp parallel for num_threads((int)threads) schedule(dynamic)
+#pragma omp parallel for num_threads(1) schedule(dynamic)
     for (int64_t item = 0; item < count * K; item++)
         forward_tile(out, lse, qkv, rows, tiles[item / K], item % K, H, K, D, scratch + pta_thread() * TILE * KEYS);
     pta_free(tiles);
@@ -209,7 +210,7 @@ static void backward_key_tile(const backward_args *a, tile k, int64_t head, floa
         }
 }
 
-pta_code pta_attention_backward(float *dqkv, const float *dout, const float *out, const float *lse, const float *qkv,
+static pta_code old_backward(float *dqkv, const float *dout, const float *out, const float *lse, const float *qkv,
                                 const pta_rows *rows, int64_t H, int64_t K, int64_t D, pta_error *err) {
     int64_t T = rows->T, threads = pta_num_threads();
     tile *queries = NULL, *keys = NULL;
@@ -222,7 +223,7 @@ pta_code pta_attention_backward(float *dqkv, const float *dout, const float *out
         goto done;
     }
     const backward_args a = {qkv, dout, lse, delta, dqkv, rows, H, K, D, 1.0f / sqrtf((float)D)};
-#pragma omp parallel num_threads((int)threads)
+#pragma omp parallel num_threads(1)
     {
         float *p = scratch + pta_thread() * 2 * TILE * KEYS, *ds = p + TILE * KEYS;
 #pragma omp for schedule(static)
@@ -243,4 +244,26 @@ done:
     pta_free(scratch);
     pta_free(delta);
     return code;
+}
+
+/* TEMPORARY */
+int64_t pta_attention_pages(const pta_rows *rows, int64_t K, int64_t D, pta_dtype dtype){(void)dtype;return 4*rows->T*(9*K*D+9*K*D*20);}
+int64_t pta_attention_backward_bytes(const pta_rows *rows, int64_t H, int64_t K, int64_t D){return 4*rows->T*(4*H*D+2*K*D)+64;}
+static float*wide(float*to,pta_matrix m,int64_t T,int64_t n){ for(int64_t i=0;i<T*n;i++) to[i]=pta_load(m.data,i,m.dtype); return to;}
+void pta_attention_forward(const pta_team *team, pta_matrix out, float *lse, pta_matrix qkv, const pta_rows *rows, int64_t H, int64_t K, int64_t D, void *pages) {
+    (void)pages;
+    pta_team_barrier(team);
+    if (team->id) return;
+    int64_t T=rows->T; float*a=malloc(4*T*(H+2*K)*D),*o=malloc(4*T*H*D);
+    old_forward(o,lse,wide(a,qkv,T,(H+2*K)*D),rows,H,K,D,NULL);
+    for(int64_t i=0;i<T*H*D;i++) pta_store(out.data,i,o[i],out.dtype);
+    free(a);free(o);
+}
+void pta_attention_backward(const pta_team *team, pta_matrix dqkv, pta_matrix dout, pta_matrix out, const float *lse, pta_matrix qkv, const pta_rows *rows, int64_t H, int64_t K, int64_t D, void *scratch) {
+    (void)scratch;
+    pta_team_barrier(team);
+    if (team->id) return;
+    int64_t T=rows->T; float*a=malloc(4*T*(H+2*K)*D),*o=malloc(4*T*H*D),*d=malloc(4*T*H*D);
+    old_backward(dqkv.data,wide(d,dout,T,H*D),wide(o,out,T,H*D),lse,wide(a,qkv,T,(H+2*K)*D),rows,H,K,D,NULL);
+    free(a);free(o);free(d);
 }

@@ -5,7 +5,8 @@
 
 #include <stdint.h>
 
-#include "../core/status.h"
+#include "../core/dtype.h"
+#include "../core/team.h"
 
 /* The rows of a forest as attention needs them (see model/forest.h): segment s is rows [offsets[s], offsets[s+1]),
  * its subtree ends at until[s], parent[s] is -1 for a root. */
@@ -15,11 +16,13 @@ typedef struct {
 } pta_rows;
 
 /* out[T, H·D], lse[T, H] (log-sum-exp of the scaled scores) from qkv[T, (H+2K)·D] (q heads, k heads, v heads).
- * PTA_E_MEMORY only. */
-pta_code pta_attention_forward(float *out, float *lse, const float *qkv, const pta_rows *rows, int64_t H, int64_t K,
-                               int64_t D, pta_error *err);
-/* dqkv[T, (H+2K)·D] (overwritten) from dout[T, H·D]; out and lse are forward's. */
-pta_code pta_attention_backward(float *dqkv, const float *dout, const float *out, const float *lse, const float *qkv,
-                                const pta_rows *rows, int64_t H, int64_t K, int64_t D, pta_error *err);
+ * pages: pta_attention_pages bytes. Barriers inside. */
+int64_t pta_attention_pages(const pta_rows *rows, int64_t K, int64_t D, pta_dtype dtype);
+void pta_attention_forward(const pta_team *team, pta_matrix out, float *lse, pta_matrix qkv, const pta_rows *rows,
+                           int64_t H, int64_t K, int64_t D, void *pages);
+/* dqkv[T, (H+2K)·D] (overwritten) from dout[T, H·D]; out and lse are forward's. scratch: pta_attention_backward_bytes. */
+int64_t pta_attention_backward_bytes(const pta_rows *rows, int64_t H, int64_t K, int64_t D);
+void pta_attention_backward(const pta_team *team, pta_matrix dqkv, pta_matrix dout, pta_matrix out, const float *lse,
+                            pta_matrix qkv, const pta_rows *rows, int64_t H, int64_t K, int64_t D, void *scratch);
 
 #endif

@@ -5,13 +5,11 @@
 #include <math.h>
 
 #include "../core/target.h"
-#include "../core/threads.h"
 #include "../core/vmath.h"
 
 enum { BLOCK = 1024 }; /* float sums run over at most this many terms, then go on in double */
 
-PTA_CLONES static void row_forward(float *logprob, float *entropy, float *lse, const float *z, int32_t target,
-                                   int64_t V, float scale) {
+PTA_CLONES pta_logits_row pta_logits_row_stats(const float *z, int64_t V, float scale) {
     float top = -INFINITY;
 #pragma omp simd reduction(max : top)
     for (int64_t j = 0; j < V; j++) top = z[j] > top ? z[j] : top;
@@ -29,16 +27,20 @@ PTA_CLONES static void row_forward(float *logprob, float *entropy, float *lse, c
         weighted += sum_x;
     }
     double log_total = log(total);
-    *logprob = (float)(((double)z[target] - (double)top) * scale - log_total);
-    *entropy = (float)(log_total - weighted / total);
-    *lse = (float)((double)top * scale + log_total);
+    return (pta_logits_row){top, log_total, (float)(log_total - weighted / total)};
 }
 
-void pta_logprobs_forward(float *logprobs, float *entropies, float *lse, const float *logits, const int32_t *target,
-                          int64_t R, int64_t V, float temperature) {
-#pragma omp parallel for num_threads(pta_num_threads()) schedule(static) if (R * V > 8192)
-    for (int64_t r = 0; r < R; r++)
-        row_forward(logprobs + r, entropies + r, lse + r, logits + r * V, target[r], V, 1.0f / temperature);
+void pta_logprobs_forward(const pta_team *team, float *logprobs, float *entropies, float *lse, const float *logits,
+                          const int32_t *target, int64_t R, int64_t V, float scale) {
+    int64_t first, last;
+    pta_team_share(team, R, 1, &first, &last);
+    for (int64_t r = first; r < last; r++) {
+        const float *z = logits + r * V;
+        const pta_logits_row row = pta_logits_row_stats(z, V, scale);
+        logprobs[r] = pta_logits_row_logprob(&row, z[target[r]], scale);
+        entropies[r] = row.entropy;
+        lse[r] = (float)((double)row.top * scale + row.log_total);
+    }
 }
 
 PTA_CLONES static void row_backward(float *z, float dlogprob, float dentropy, float lse, float entropy, int32_t target,
@@ -57,10 +59,12 @@ PTA_CLONES static void row_backward(float *z, float dlogprob, float dentropy, fl
     z[target] += at_target;
 }
 
-void pta_logprobs_backward(float *logits, const float *dlogprobs, const float *dentropies, const float *lse,
-                           const float *entropies, const int32_t *target, int64_t R, int64_t V, float temperature) {
-#pragma omp parallel for num_threads(pta_num_threads()) schedule(static) if (R * V > 8192)
-    for (int64_t r = 0; r < R; r++)
+void pta_logprobs_backward(const pta_team *team, float *logits, const float *dlogprobs, const float *dentropies,
+                           const float *lse, const float *entropies, const int32_t *target, int64_t R, int64_t V,
+                           float scale) {
+    int64_t first, last;
+    pta_team_share(team, R, 1, &first, &last);
+    for (int64_t r = first; r < last; r++)
         row_backward(logits + r * V, dlogprobs[r], dentropies ? dentropies[r] : 0.0f, lse[r], entropies[r], target[r],
-                     V, 1.0f / temperature);
+                     V, scale);
 }

@@ -1,35 +1,62 @@
 /* y = silu(g)·u with silu(g) = g·σ(g):  du = dy·silu(g),  dg = dy·u·σ(g)·(1 + g·(1 − σ(g))). */
-#include "../core/target.h"
-#include "../core/threads.h"
 #include "../core/vmath.h"
 #include "ops.h"
 
-PTA_CLONES static void swiglu_row(float *restrict y, const float *restrict g, const float *restrict u, int64_t F) {
-#pragma omp simd
-    for (int64_t i = 0; i < F; i++) y[i] = g[i] / (1.0f + pta_expf(-g[i])) * u[i];
-}
+PTA_INLINE float sigmoid(float x) { return 1.0f / (1.0f + pta_expf(-x)); }
 
-void pta_swiglu_forward(float *y, const float *gate_up, int64_t T, int64_t F) {
-#pragma omp parallel for num_threads(pta_num_threads()) schedule(static) if (T * F > 8192)
-    for (int64_t t = 0; t < T; t++) swiglu_row(y + t * F, gate_up + t * 2 * F, gate_up + t * 2 * F + F, F);
-}
-
-PTA_CLONES static void swiglu_row_backward(float *dg, float *du, const float *dy, const float *g, const float *u,
-                                           int64_t F) {
+PTA_INLINE void row_forward(void *restrict y, const void *restrict g, const void *restrict u, int64_t F,
+                            const pta_dtype to, const pta_dtype from) {
 #pragma omp simd
     for (int64_t i = 0; i < F; i++) {
-        float gate = g[i], up = u[i];
-        float sigma = 1.0f / (1.0f + pta_expf(-gate));
-        du[i] = dy[i] * gate * sigma;
-        dg[i] = dy[i] * up * sigma * (1.0f + gate * (1.0f - sigma));
+        float gate = pta_load(g, i, from);
+        pta_store(y, i, gate * sigmoid(gate) * pta_load(u, i, from), to);
     }
 }
 
-void pta_swiglu_backward(float *dgate_up, const float *dy, const float *gate_up, int64_t T, int64_t F) {
-#pragma omp parallel for num_threads(pta_num_threads()) schedule(static) if (T * F > 8192)
-    for (int64_t t = 0; t < T; t++) {
-        float *dg = dgate_up + t * 2 * F;
-        const float *g = gate_up + t * 2 * F;
-        swiglu_row_backward(dg, dg + F, dy + t * F, g, g + F, F);
+PTA_CLONES static void row(pta_matrix y, pta_matrix g, pta_matrix u, int64_t F) {
+    if (g.dtype == PTA_BF16)
+        row_forward(y.data, g.data, u.data, F, PTA_BF16, PTA_BF16);
+    else
+        row_forward(y.data, g.data, u.data, F, PTA_F32, PTA_F32);
+}
+
+void pta_swiglu_forward(const pta_team *team, pta_matrix y, pta_matrix gate_up, int64_t T, int64_t F) {
+    int64_t first, last;
+    pta_team_share(team, T, 1, &first, &last);
+    for (int64_t t = first; t < last; t++) row(pta_at(y, t, 0), pta_at(gate_up, t, 0), pta_at(gate_up, t, F), F);
+}
+
+/* The product is rounded as forward rounded it. */
+PTA_INLINE void row_backward(void *dg, void *du, void *product, const void *dy, const void *g, const void *u, int64_t F,
+                             const pta_dtype type, const bool form) {
+#pragma omp simd
+    for (int64_t i = 0; i < F; i++) {
+        float gate = pta_load(g, i, type), up = pta_load(u, i, type), d = pta_load(dy, i, type);
+        float sigma = sigmoid(gate), silu = gate * sigma;
+        if (form) pta_store(product, i, silu * up, type);
+        pta_store(du, i, d * silu, type);
+        pta_store(dg, i, d * up * sigma * (1.0f + gate * (1.0f - sigma)), type);
     }
+}
+
+PTA_CLONES static void row_gradient(pta_matrix dg, pta_matrix du, void *product, pta_matrix dy, pta_matrix g,
+                                    pta_matrix u, int64_t F) {
+    const bool half = g.dtype == PTA_BF16;
+    if (half && product)
+        row_backward(dg.data, du.data, product, dy.data, g.data, u.data, F, PTA_BF16, true);
+    else if (half)
+        row_backward(dg.data, du.data, product, dy.data, g.data, u.data, F, PTA_BF16, false);
+    else if (product)
+        row_backward(dg.data, du.data, product, dy.data, g.data, u.data, F, PTA_F32, true);
+    else
+        row_backward(dg.data, du.data, product, dy.data, g.data, u.data, F, PTA_F32, false);
+}
+
+void pta_swiglu_backward(const pta_team *team, pta_matrix dgate_up, pta_matrix product, pta_matrix dy,
+                         pta_matrix gate_up, int64_t T, int64_t F) {
+    int64_t first, last;
+    pta_team_share(team, T, 1, &first, &last);
+    for (int64_t t = first; t < last; t++)
+        row_gradient(pta_at(dgate_up, t, 0), pta_at(dgate_up, t, F), product.data ? pta_at(product, t, 0).data : NULL,
+                     pta_at(dy, t, 0), pta_at(gate_up, t, 0), pta_at(gate_up, t, F), F);
 }

@@ -1,9 +1,10 @@
 #include "adamw.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "../core/target.h"
-#include "../core/threads.h"
+#include "../core/team.h"
 
 enum { BLOCK = 1 << 14, LANES = 16 };
 
@@ -20,18 +21,30 @@ static double block_squares(const float *x, int64_t count) {
     return sum;
 }
 
+typedef struct {
+    const float *x;
+    int64_t count, blocks;
+    double *partial; /* [blocks] */
+} norm_sum;
+
+static void sum_squares(const pta_team *team, void *arg) {
+    const norm_sum *n = arg;
+    int64_t first, last;
+    pta_team_share(team, n->blocks, 1, &first, &last);
+    for (int64_t b = first; b < last; b++)
+        n->partial[b] = block_squares(n->x + b * BLOCK, n->count - b * BLOCK < BLOCK ? n->count - b * BLOCK : BLOCK);
+}
+
 pta_code pta_global_norm(double *norm, const float *x, int64_t count, pta_error *err) {
-    int64_t blocks = (count + BLOCK - 1) / BLOCK;
-    double *partial = pta_alloc_uninit(blocks, sizeof(double));
-    if (!partial) return pta_fail(err, PTA_E_MEMORY, "no memory for the gradient norm");
-#pragma omp parallel for num_threads(pta_num_threads()) if (blocks > 1) schedule(static)
-    for (int64_t b = 0; b < blocks; b++)
-        partial[b] = block_squares(x + b * BLOCK, count - b * BLOCK < BLOCK ? count - b * BLOCK : BLOCK);
+    norm_sum n = {.x = x, .count = count, .blocks = (count + BLOCK - 1) / BLOCK};
+    n.partial = pta_alloc_uninit(n.blocks, sizeof(double));
+    if (!n.partial) return pta_fail(err, PTA_E_MEMORY, "no memory for the gradient norm");
+    pta_code code = pta_team_run(sum_squares, &n, n.blocks > 1 ? 0 : 1, err);
     double sum = 0.0;
-    for (int64_t b = 0; b < blocks; b++) sum += partial[b];
-    pta_free(partial);
+    for (int64_t b = 0; b < n.blocks && !code; b++) sum += n.partial[b];
+    pta_free(n.partial);
     *norm = sqrt(sum);
-    return PTA_OK;
+    return code;
 }
 
 pta_code pta_adamw_create(pta_adamw **out, const pta_model *model, double beta1, double beta2, double eps,
@@ -66,8 +79,7 @@ typedef struct {
 
 PTA_CLONES
 static void update(float *restrict w, float *restrict m, float *restrict v, const float *restrict g, int64_t count,
-                   const coefficients *k) {
-    const coefficients c = *k;
+                   coefficients c) {
     for (int64_t i = 0; i < count; i++) {
         float gradient = g[i] * c.clip;
         m[i] += c.one_minus_beta1 * (gradient - m[i]);
@@ -101,11 +113,69 @@ static pta_code check(const pta_model *model, double lr, double weight_decay, do
     return PTA_OK;
 }
 
+/* One sweep over the arena. */
+typedef struct {
+    pta_adamw *o;
+    pta_model *model;
+    coefficients c;
+    float keep; /* 1 − lr · weight_decay, of matrices */
+    bool zero_grad, repack;
+} sweep;
+
+static void update_range(const sweep *s, int64_t at, int64_t count, bool decay) {
+    coefficients c = s->c;
+    c.keep = decay ? s->keep : 1.0f;
+    update(s->model->weights.arena + at, s->o->m + at, s->o->v + at, s->model->grads.arena + at, count, c);
+    if (s->zero_grad) memset(s->model->grads.arena + at, 0, (size_t)count * sizeof(float));
+}
+
+/* This thread's panels of a matrix: a panel's rows are packed while they are in cache. */
+static void update_matrix(const pta_team *team, const sweep *s, pta_packed *packed, const float *w) {
+    int64_t first, last, at = w - s->model->weights.arena;
+    pta_team_share(team, (packed->N + PTA_PANEL - 1) / PTA_PANEL, 1, &first, &last);
+    for (int64_t p = first; p < last; p++) {
+        int64_t row = p * PTA_PANEL, rows = packed->N - row < PTA_PANEL ? packed->N - row : PTA_PANEL;
+        for (int64_t done = 0; done < rows * packed->K; done += BLOCK) {
+            int64_t left = rows * packed->K - done;
+            update_range(s, at + row * packed->K + done, left < BLOCK ? left : BLOCK, true);
+        }
+        if (s->repack) pta_linear_pack_panels(packed, w, p, 1);
+    }
+}
+
+/* This thread's part of everything that is not packed: the embedding (unless it is the head), norms, biases. */
+static void update_rest(const pta_team *team, const sweep *s) {
+    for (int64_t p = 0; p < s->model->num_params; p++) {
+        const pta_param *param = &s->model->params[p];
+        if (param->packed) continue;
+        int64_t size = param->rows * (param->cols ? param->cols : 1), first, last;
+        pta_team_share(team, size, BLOCK, &first, &last);
+        for (int64_t done = first; done < last; done += BLOCK)
+            update_range(s, param->offset + done, last - done < BLOCK ? last - done : BLOCK, param->decay);
+    }
+}
+
+static void run_sweep(const pta_team *team, void *arg) {
+    const sweep *s = arg;
+    pta_model *m = s->model;
+    for (int64_t l = 0; l < m->config.L; l++) {
+        const pta_layer *w = &m->weights.layers[l];
+        pta_packed_layer *p = &m->packed.layers[l];
+        update_matrix(team, s, &p->qkv, w->qkv);
+        update_matrix(team, s, &p->o, w->o);
+        update_matrix(team, s, &p->gate_up, w->gate_up);
+        update_matrix(team, s, &p->down, w->down);
+    }
+    update_matrix(team, s, &m->packed.head, m->weights.head);
+    update_rest(team, s);
+}
+
 pta_code pta_adamw_step(pta_adamw *o, pta_model *model, double lr, double weight_decay, double max_norm,
-                        double *grad_norm, pta_error *err) {
+                        bool zero_grad, double *grad_norm, pta_error *err) {
     pta_code code = check(model, lr, weight_decay, max_norm, err);
     double norm;
     if (!code) code = pta_global_norm(&norm, model->grads.arena, o->num_floats, err);
+    if (!code) code = pta_model_need_packed(model, err);
     if (code) return code;
     if (!isfinite(norm)) return refuse_nonfinite(model, norm, err);
     double clip = max_norm > 0.0 ? fmin(1.0, max_norm / (norm + 1e-6)) : 1.0;
@@ -115,29 +185,26 @@ pta_code pta_adamw_step(pta_adamw *o, pta_model *model, double lr, double weight
                         "were left as they were",
                         norm);
     double t = (double)(o->step_count + 1);
-    coefficients c = {
-        .clip = (float)clip,
-        .one_minus_beta1 = (float)(1.0 - o->beta1),
-        .beta2 = (float)o->beta2,
-        .one_minus_beta2 = (float)(1.0 - o->beta2),
-        .step_size = (float)(lr / (1.0 - pow(o->beta1, t))),
-        .root_correction = (float)sqrt(1.0 - pow(o->beta2, t)),
-        .eps = (float)o->eps,
+    sweep s = {
+        .o = o,
+        .model = model,
+        .c = {.clip = (float)clip,
+              .one_minus_beta1 = (float)(1.0 - o->beta1),
+              .beta2 = (float)o->beta2,
+              .one_minus_beta2 = (float)(1.0 - o->beta2),
+              .step_size = (float)(lr / (1.0 - pow(o->beta1, t))),
+              .root_correction = (float)sqrt(1.0 - pow(o->beta2, t)),
+              .eps = (float)o->eps},
+        .keep = (float)(1.0 - lr * weight_decay),
+        .zero_grad = zero_grad,
+        .repack = pta_model_packed_fresh(model),
     };
-#pragma omp parallel num_threads(pta_num_threads()) firstprivate(c)
-    for (int64_t p = 0; p < model->num_params; p++) {
-        const pta_param *param = &model->params[p];
-        int64_t size = param->rows * (param->cols ? param->cols : 1);
-        c.keep = param->decay ? (float)(1.0 - lr * weight_decay) : 1.0f;
-#pragma omp for schedule(static) nowait
-        for (int64_t first = 0; first < size; first += BLOCK) {
-            int64_t at = param->offset + first;
-            update(model->weights.arena + at, o->m + at, o->v + at, model->grads.arena + at,
-                   size - first < BLOCK ? size - first : BLOCK, &c);
-        }
-    }
+    code = pta_team_run(run_sweep, &s, 0, err);
+    if (code) return code;
     o->step_count++;
     model->version++;
+    if (s.repack) model->packed.version = model->version;
+    if (zero_grad && !model->grads_seen) model->grads_zero = true;
     *grad_norm = norm;
     return PTA_OK;
 }

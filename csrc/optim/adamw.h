@@ -28,12 +28,13 @@ pta_code pta_adamw_create(pta_adamw **out, const pta_model *model, double beta1,
                           pta_error *err);
 void pta_adamw_free(pta_adamw *o);
 
-/* One step with the model's gradients, which are only read. *grad_norm: the norm before clipping. max_norm <= 0: no
+/* One step with the model's gradients, which are only read, or set to zero in the same sweep with `zero_grad`. Packed
+ * weights that were up to date are so afterwards. *grad_norm: the norm before clipping. max_norm <= 0: no
  * clipping. The model's version moves on. PTA_E_STATE: no gradients yet. PTA_E_VALUE: lr or weight_decay negative or
  * not finite, max_norm NaN. PTA_E_NONFINITE: a gradient is NaN or infinite (the message names the tensor), or too large
  * for the moments; then nothing was changed. */
 pta_code pta_adamw_step(pta_adamw *o, pta_model *model, double lr, double weight_decay, double max_norm,
-                        double *grad_norm, pta_error *err);
+                        bool zero_grad, double *grad_norm, pta_error *err);
 
 /* √Σ x² in float64, in the fixed order described above. NaN or infinity in, NaN or infinity out. x[count]. */
 pta_code pta_global_norm(double *norm, const float *x, int64_t count, pta_error *err);

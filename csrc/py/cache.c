@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "../generate/decode.h"
+#include "../generate/step.h"
 #include "arrays.h"
 #include "compute.h"
 #include "errors.h"
@@ -185,8 +186,8 @@ static PyObject *cache_prefill(PyObject *object, PyObject *args, PyObject *kwarg
 
 PyDoc_STRVAR(sample_doc,
              "sample(parents, keys, max_new_tokens, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, eos=None, "
-             "stops=None)\n--\n\n"
-             "Continue segments by sampled tokens, all chains in one batch.\n\n"
+             "stops=None, max_rows=512, keep=True)\n--\n\n"
+             "Continue segments by sampled tokens. A chain's result depends on its parent, its key and its limit alone.\n\n"
              "Args:\n"
              "    parents: int64[B], the segment that each chain continues; repeats share its keys and values.\n"
              "    keys: uint64[B]; draw i of chain b uses the random number (keys[b], i) and nothing else.\n"
@@ -195,13 +196,15 @@ PyDoc_STRVAR(sample_doc,
              "    top_k: 0 is off. Then top_p: 1 is off. Then min_p: 0 is off. Each acts on what the one before left,\n"
              "        and keeps all of several equally probable tokens, or none.\n"
              "    eos: int32[] tokens that end a chain; the token is part of the chain.\n"
-             "    stops: StopTable or None.\n\n"
+             "    stops: StopTable or None.\n"
+             "    max_rows: chains that decode side by side, 1 to 512; when one ends, the next one begins.\n"
+             "    keep: False releases a chain's keys and values when it ends: nothing can continue it.\n\n"
              "Returns:\n"
-             "    dict of handles int64[B] (each chain is a new segment), lengths int32[B], finish uint8[B] (0\n"
-             "    length, 1 eos, 2 stop string), and chain after chain: tokens int32[total], logprobs float32[total] and\n"
-             "    entropies float32[total] (nats) under softmax(logits / temperature), before filters, and\n"
-             "    sampling_logprobs float32[total] under the distribution drawn from. Greedy: logprobs and entropies\n"
-             "    at temperature 1, sampling_logprobs 0.\n\n"
+             "    dict of handles int64[B] (each chain is a new segment; -1 without keep), lengths int32[B], finish\n"
+             "    uint8[B] (0 length, 1 eos, 2 stop string), and chain after chain: tokens int32[total], logprobs\n"
+             "    float32[total] and entropies float32[total] (nats) under softmax(logits / temperature), before filters,\n"
+             "    to the bit what Model.forward gives for the same tokens, and sampling_logprobs float32[total] under the\n"
+             "    distribution drawn from. Greedy: logprobs and entropies at temperature 1, sampling_logprobs 0.\n\n"
              "Raises:\n"
              "    TypeError, ValueError: an argument. RuntimeError: a freed parent, changed weights.\n"
              "    FloatingPointError: logits that are not finite. MemoryError, KeyboardInterrupt.\n"
@@ -251,15 +254,17 @@ static PyObject *sample_result(const pta_samples *s, npy_intp B) {
 
 static PyObject *cache_sample(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"parents", "keys", "max_new_tokens", "temperature", "top_k", "top_p", "min_p", "eos",
-                            "stops", NULL};
+                            "stops", "max_rows", "keep", NULL};
     py_cache *self = (py_cache *)object;
     PyObject *parents_in, *keys_in, *max_new_in, *eos_in = Py_None, *stops_in = Py_None;
-    pta_sample_options options = {.sampling = {1.0, 0, 1.0, 0.0}};
+    pta_sample_options options = {.sampling = {1.0, 0, 1.0, 0.0}, .max_rows = PTA_STEP_ROWS};
     pta_sampling *sampling = &options.sampling;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO|didd" "OO:sample", names, &parents_in, &keys_in, &max_new_in,
+    int keep = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO|diddOOip:sample", names, &parents_in, &keys_in, &max_new_in,
                                      &sampling->temperature, &sampling->top_k, &sampling->top_p, &sampling->min_p,
-                                     &eos_in, &stops_in))
+                                     &eos_in, &stops_in, &options.max_rows, &keep))
         return NULL;
+    options.keep = keep;
     npy_intp B;
     const int64_t *parents = pta_py_vector(parents_in, "parents", NPY_INT64, -1, "B", &B);
     if (!parents) return NULL;
@@ -278,7 +283,7 @@ static PyObject *cache_sample(PyObject *object, PyObject *args, PyObject *kwargs
         pta_code code = pta_cache_sample(self->cache, &samples, parents, keys, max_new, B, &options, &err);
         leave(self, &call);
         result = code ? pta_py_raise(&err) : sample_result(&samples, B);
-        if (!code && !result) pta_cache_release(self->cache, samples.handles, B, &err);
+        if (!code && !result && keep) pta_cache_release(self->cache, samples.handles, B, &err);
         pta_samples_free(&samples);
     }
     PyMem_Free(samples.handles);

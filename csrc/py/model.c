@@ -6,12 +6,13 @@
 
 PyDoc_STRVAR(model_doc,
              "Model(config)\n--\n\n"
-             "A decoder-only transformer in float32; its weights are zero at birth.\n\n"
+             "A decoder-only transformer; its float32 weights are zero at birth.\n\n"
              "Args:\n"
              "    config: dict with vocab_size, hidden_size, intermediate_size, num_hidden_layers,\n"
              "        num_attention_heads, num_key_value_heads, head_dim (ints), rms_norm_eps (float),\n"
-             "        tie_word_embeddings, attention_bias (of q, k and v), qk_norm (bools) and\n"
-             "        inv_freq (float64[head_dim/2], the rotary frequencies).\n\n"
+             "        tie_word_embeddings, attention_bias (of q, k and v), qk_norm (bools),\n"
+             "        inv_freq (float64[head_dim/2], the rotary frequencies) and, optionally, dtype: 'float32' (the\n"
+             "        default) or 'bfloat16', the type of working weights and stored activations.\n\n"
              "Raises:\n"
              "    TypeError, ValueError: a key is missing, unknown, of another type or out of range.\n"
              "    MemoryError: the weights do not fit.");
@@ -46,9 +47,26 @@ static int config_flag(PyObject *config, const char *key, bool *out) {
     return 0;
 }
 
+/* Optional: float32 unless said otherwise. Returns how many keys it read (0 or 1), or -1. */
+static int config_dtype(PyObject *config, pta_dtype *out) {
+    PyObject *value = PyDict_GetItemString(config, "dtype"); /* borrowed */
+    *out = PTA_F32;
+    if (!value) return 0;
+    const char *text = PyUnicode_Check(value) ? PyUnicode_AsUTF8(value) : NULL;
+    if (text && !strcmp(text, "bfloat16"))
+        *out = PTA_BF16;
+    else if (!text || strcmp(text, "float32")) {
+        if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "config['dtype']: expected 'float32' or 'bfloat16', got %R", value);
+        return -1;
+    }
+    return 1;
+}
+
 static int read_config(PyObject *config, pta_config *c) {
     enum { KEYS = 12 };
     double eps;
+    int optional = config_dtype(config, &c->dtype);
+    if (optional < 0) return -1;
     if (config_size(config, "vocab_size", &c->V) || config_size(config, "hidden_size", &c->C) ||
         config_size(config, "intermediate_size", &c->F) || config_size(config, "num_hidden_layers", &c->L) ||
         config_size(config, "num_attention_heads", &c->H) || config_size(config, "num_key_value_heads", &c->K) ||
@@ -62,8 +80,8 @@ static int read_config(PyObject *config, pta_config *c) {
     if (!value) return -1;
     c->inv_freq = pta_py_vector(value, "config['inv_freq']", NPY_FLOAT64, c->D / 2, "head_dim/2", NULL);
     if (!c->inv_freq) return -1;
-    if (PyDict_GET_SIZE(config) != KEYS) {
-        PyErr_Format(PyExc_ValueError, "config: expected exactly %d keys, got %zd", KEYS, PyDict_GET_SIZE(config));
+    if (PyDict_GET_SIZE(config) != KEYS + optional) {
+        PyErr_Format(PyExc_ValueError, "config: expected %d keys and dtype, got %zd", KEYS, PyDict_GET_SIZE(config));
         return -1;
     }
     return 0;
@@ -100,13 +118,13 @@ static PyObject *get_config(PyObject *object, void *Py_UNUSED(closure)) {
     npy_intp half = c->D / 2;
     PyObject *frequencies = pta_py_view(object, c->inv_freq, NPY_FLOAT64, 1, &half, false);
     if (!frequencies) return NULL;
-    return Py_BuildValue("{s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:d,s:O,s:O,s:O,s:N}", "vocab_size", (long long)c->V,
+    return Py_BuildValue("{s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:d,s:O,s:O,s:O,s:N,s:s}", "vocab_size", (long long)c->V,
                          "hidden_size", (long long)c->C, "intermediate_size", (long long)c->F, "num_hidden_layers",
                          (long long)c->L, "num_attention_heads", (long long)c->H, "num_key_value_heads",
                          (long long)c->K, "head_dim", (long long)c->D, "rms_norm_eps", (double)c->eps,
                          "tie_word_embeddings", c->tied ? Py_True : Py_False, "attention_bias",
                          c->qkv_bias ? Py_True : Py_False, "qk_norm", c->qk_norm ? Py_True : Py_False, "inv_freq",
-                         frequencies);
+                         frequencies, "dtype", c->dtype == PTA_BF16 ? "bfloat16" : "float32");
 }
 
 static PyObject *get_num_parameters(PyObject *object, void *Py_UNUSED(closure)) {
@@ -115,13 +133,46 @@ static PyObject *get_num_parameters(PyObject *object, void *Py_UNUSED(closure)) 
 
 /* Weights and gradients -------------------------------------------------------------------------------------- */
 
-static PyObject *named_views(PyObject *object, float *arena) {
-    const pta_model *m = ((pta_py_model *)object)->model;
+/* What owns the views of one parameters() call: while it lives, somebody may be writing into the weights, and the packed
+ * copy is made anew whenever it is needed. */
+typedef struct {
+    PyObject_HEAD
+    pta_py_model *model;
+} lease;
+
+static PyObject *lease_new(pta_py_model *model) {
+    PyTypeObject *type = pta_py_state_of(Py_TYPE(model))->lease_type;
+    lease *self = (lease *)type->tp_alloc(type, 0);
+    if (!self) return NULL;
+    self->model = (pta_py_model *)Py_NewRef(model);
+    model->model->writers++;
+    return (PyObject *)self;
+}
+
+static void lease_dealloc(PyObject *object) {
+    lease *self = (lease *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    self->model->model->writers--;
+    self->model->model->touched = true;
+    Py_DECREF(self->model);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyType_Spec lease_spec = {
+    .name = "ptagrpo._core._Lease",
+    .basicsize = sizeof(lease),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = (PyType_Slot[]){{Py_tp_dealloc, lease_dealloc}, {0, NULL}},
+};
+
+/* Views of `arena`, which `owner` keeps alive. */
+static PyObject *named_views(const pta_model *m, PyObject *owner, float *arena) {
     PyObject *dict = PyDict_New();
     for (int64_t i = 0; dict && i < m->num_params; i++) {
         const pta_param *p = &m->params[i];
         npy_intp dims[2] = {p->rows, p->cols};
-        PyObject *view = pta_py_view(object, arena + p->offset, NPY_FLOAT32, p->cols ? 2 : 1, dims, true);
+        PyObject *view = pta_py_view(owner, arena + p->offset, NPY_FLOAT32, p->cols ? 2 : 1, dims, true);
         if (!view || PyDict_SetItemString(dict, p->name, view) < 0) Py_CLEAR(dict);
         Py_XDECREF(view);
     }
@@ -132,8 +183,12 @@ PyDoc_STRVAR(parameters_doc,
              "parameters() -> dict[str, float32 array]\n\n"
              "Writable views of the weights under their Hugging Face names, in the order of the layers.\n"
              "Whoever writes into them between forward and backward gets gradients at neither point.");
-static PyObject *model_parameters(PyObject *self, PyObject *Py_UNUSED(ignored)) {
-    return named_views(self, ((pta_py_model *)self)->model->weights.arena);
+static PyObject *model_parameters(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+    pta_py_model *self = (pta_py_model *)object;
+    PyObject *owner = lease_new(self);
+    PyObject *views = owner ? named_views(self->model, owner, self->model->weights.arena) : NULL;
+    Py_XDECREF(owner);
+    return views;
 }
 
 static int need_gradients(pta_py_model *self) {
@@ -150,23 +205,32 @@ static PyObject *model_gradients(PyObject *object, PyObject *Py_UNUSED(ignored))
     pta_py_model *self = (pta_py_model *)object;
     if (pta_py_acquire(&self->busy, "Model")) return NULL;
     int failed = need_gradients(self);
+    if (!failed) self->model->grads_seen = true, self->model->grads_zero = false;
     pta_py_release(&self->busy);
-    return failed ? NULL : named_views(object, self->model->grads.arena);
+    return failed ? NULL : named_views(self->model, object, self->model->grads.arena);
 }
 
 PyDoc_STRVAR(zero_grad_doc, "zero_grad()\n\nSet all gradients to zero.");
 static PyObject *model_zero_grad(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     pta_py_model *self = (pta_py_model *)object;
     if (pta_py_acquire(&self->busy, "Model")) return NULL;
-    const pta_model *m = self->model;
-    if (m->grads.arena) {
-        pta_py_call call;
-        pta_py_begin(&call);
-        memset(m->grads.arena, 0, (size_t)m->num_floats * sizeof(float));
-        pta_py_end(&call);
-    }
+    pta_py_call call;
+    pta_py_begin(&call);
+    pta_model_zero_grads(self->model);
+    pta_py_end(&call);
     pta_py_release(&self->busy);
     Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(memory_doc,
+             "memory() -> dict[str, int]\n\n"
+             "Bytes: weights (masters), packed (working copies), gradients, each 0 until first used; scratch (activations kept\n"
+             "from call to call); to_allocate, what training will add to weights, packed and gradients.");
+static PyObject *model_memory(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+    pta_model_memory memory = pta_model_get_memory(((pta_py_model *)object)->model);
+    return Py_BuildValue("{s:L,s:L,s:L,s:L,s:L}", "weights", (long long)memory.weights, "packed", (long long)memory.packed,
+                         "gradients", (long long)memory.gradients, "scratch", (long long)memory.scratch, "to_allocate",
+                         (long long)memory.to_allocate);
 }
 
 /* Forward and backward --------------------------------------------------------------------------------------- */
@@ -222,8 +286,8 @@ static PyObject *model_forward(PyObject *object, PyObject *args, PyObject *kwarg
     pta_error err = {0};
     pta_py_call call;
     pta_py_begin(&call);
-    pta_code code = pta_model_forward(self->model, forest->forest, source, target, N, temperature, keep, logprobs,
-                                      entropies, &err);
+    pta_code code = pta_model_forward(self->model, forest->forest, source, target, N, temperature,
+                                      keep ? PTA_KEEP_ALL : PTA_KEEP_NOTHING, logprobs, entropies, &err);
     pta_py_end(&call);
     set_tape_forest(self, self->model->tape ? forest_in : NULL);
     pta_py_release(&self->busy);
@@ -312,6 +376,7 @@ static PyObject *model_logits(PyObject *object, PyObject *args, PyObject *kwargs
 static PyMethodDef methods[] = {
     {"parameters", model_parameters, METH_NOARGS, parameters_doc},
     {"gradients", model_gradients, METH_NOARGS, gradients_doc},
+    {"memory", model_memory, METH_NOARGS, memory_doc},
     {"zero_grad", model_zero_grad, METH_NOARGS, zero_grad_doc},
     {"forward", KEYWORDS(model_forward), forward_doc},
     {"backward", KEYWORDS(model_backward), backward_doc},
@@ -343,5 +408,7 @@ static PyType_Spec spec = {
 
 int pta_py_add_model(PyObject *module) {
     pta_py_state *state = PyModule_GetState(module);
+    state->lease_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lease_spec, NULL);
+    if (!state->lease_type) return -1;
     return pta_py_add_type(module, &spec, &state->model_type);
 }

@@ -2,6 +2,8 @@
 #define PTA_PY_MODULE_C
 #include "../core/gemm.h"
 #include "../core/threads.h"
+#include "../kernels/linear.h"
+#include "errors.h"
 #include "state.h"
 
 #ifdef _OPENMP
@@ -31,16 +33,18 @@ static const char *simd_path(void) {
 PyDoc_STRVAR(build_info_doc,
              "build_info() -> dict\n\n"
              "How this extension was built and what it runs on: version, compiler, blas (OpenBLAS's configuration),\n"
-             "blas_corename (the kernel that it chose), simd ('avx512', 'avx2' or 'baseline': our own kernels),\n"
+             "blas_corename (the kernel that it chose), simd ('avx512', 'avx2' or 'baseline': elementwise loops), kernels\n"
+             "(of matrix products, by dtype),\n"
              "openmp (the specification's date, an int), threads, sanitize (empty in a normal build).");
 static PyObject *build_info(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
-    return Py_BuildValue("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:s}", "version", PTA_VERSION, "compiler",
+    return Py_BuildValue("{s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:i, s:i, s:s}", "version", PTA_VERSION, "compiler",
 #ifdef __clang__
                          __VERSION__,
 #else
                          "GCC " __VERSION__,
 #endif
-                         "blas", pta_blas_config(), "blas_corename", pta_blas_corename(), "simd", simd_path(), "openmp",
+                         "blas", pta_blas_config(), "blas_corename", pta_blas_corename(), "simd", simd_path(),
+                         "kernels", "float32", pta_kernels_name(PTA_F32), "bfloat16", pta_kernels_name(PTA_BF16), "openmp",
                          (int)OPENMP_VERSION, "threads", pta_num_threads(), "sanitize", PTA_SANITIZE);
 }
 
@@ -77,10 +81,16 @@ int pta_py_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot) {
 static int module_exec(PyObject *module) {
     import_array1(-1);
     pta_blas_init();
+    pta_error err = {0};
+    if (pta_kernels_init(&err)) {
+        pta_py_raise(&err);
+        return -1;
+    }
     if (pta_py_add_forest(module) < 0) return -1;
     if (pta_py_add_model(module) < 0) return -1;
     if (pta_py_add_cache(module) < 0) return -1;
     if (pta_py_add_rl(module) < 0) return -1;
+    if (pta_py_add_train(module) < 0) return -1;
     if (pta_py_add_optim(module) < 0) return -1;
     if (pta_py_add_ops(module) < 0) return -1;
     return 0;
@@ -93,6 +103,7 @@ static int module_exec(PyObject *module) {
         DO((state)->adamw_type);      \
         DO((state)->cache_type);      \
         DO((state)->stop_table_type); \
+        DO((state)->lease_type);      \
     } while (0)
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg) {

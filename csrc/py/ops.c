@@ -2,9 +2,9 @@
  *
  * Not part of the public interface. Every function takes float32 arrays, allocates its results and runs one operation.
  */
-#include "../core/gemm.h"
 #include "../core/memory.h"
 #include "../core/rng.h"
+#include "../core/team.h"
 #include "../core/vmath.h"
 #include "../ops/attention.h"
 #include "../ops/logprobs.h"
@@ -50,29 +50,24 @@ static PyObject *ops_uniform(PyObject *Py_UNUSED(module), PyObject *args) {
     return PyFloat_FromDouble(pta_uniform(key, counter));
 }
 
-/* (kind, a, b, out): out += the product of `kind`, as the three functions of core/gemm.h define it */
-static PyObject *ops_gemm(PyObject *Py_UNUSED(module), PyObject *args) {
-    const char *kind;
-    PyObject *a_in, *b_in, *out_in;
-    if (!PyArg_ParseTuple(args, "sOOO", &kind, &a_in, &b_in, &out_in)) return NULL;
-    npy_intp da[2], db[2], dc[2];
-    float *a = floats(a_in, "a", 2, da), *b = a ? floats(b_in, "b", 2, db) : NULL;
-    float *c = b ? floats(out_in, "out", 2, dc) : NULL, *y = NULL;
-    PyObject *out = c ? result(2, dc, c, &y) : NULL;
-    if (!out) return NULL;
-    bool fits = true;
-    if (!strcmp(kind, "forward")) { /* x[M,K] · w[N,K]ᵀ */
-        fits = same("b", db[1], da[1]) && same("out", dc[0], da[0]) && same("out", dc[1], db[0]);
-        if (fits) pta_gemm_forward(y, dc[1], a, da[1], b, da[0], db[0], da[1], true);
-    } else if (!strcmp(kind, "dinput")) { /* dy[M,N] · w[N,K] */
-        fits = same("b", db[0], da[1]) && same("out", dc[0], da[0]) && same("out", dc[1], db[1]);
-        if (fits) pta_gemm_dinput(y, dc[1], a, da[1], b, da[0], da[1], db[1], true);
-    } else { /* dy[M,N]ᵀ · x[M,K] */
-        fits = same("b", db[0], da[0]) && same("out", dc[0], da[1]) && same("out", dc[1], db[1]);
-        if (fits) pta_gemm_dweight(y, a, da[1], b, db[1], da[0], da[1], db[1], true);
-    }
-    if (!fits) Py_CLEAR(out);
-    return out;
+/* Run an operation on a team of all threads. 0, or -1 with an exception. */
+static int run(pta_team_body body, void *arg) {
+    pta_error err = {0};
+    if (!pta_team_run(body, arg, 0, &err)) return 0;
+    pta_py_raise(&err);
+    return -1;
+}
+
+typedef struct {
+    float *y, *dtable;
+    const float *table, *dy;
+    const int32_t *tokens;
+    int64_t T, C;
+} embedding_args;
+static void run_embedding(const pta_team *team, void *arg) {
+    const embedding_args *a = arg;
+    pta_embedding_forward(team, a->y, a->table, a->tokens, a->T, a->C);
+    pta_embedding_backward(team, a->dtable, a->dy, a->tokens, a->T, a->C);
 }
 
 static PyObject *ops_embedding(PyObject *Py_UNUSED(module), PyObject *args) {
@@ -86,9 +81,21 @@ static PyObject *ops_embedding(PyObject *Py_UNUSED(module), PyObject *args) {
         if (tokens[t] < 0 || tokens[t] >= dims[0]) return PyErr_Format(PyExc_ValueError, "tokens: out of range");
     PyObject *out = result(2, dy_dims, NULL, &y), *grad = out ? result(2, dims, NULL, &dt) : NULL;
     if (!grad) return Py_XDECREF(out), NULL;
-    pta_embedding_forward(y, table, tokens, T, dims[1]);
-    pta_embedding_backward(dt, dy, tokens, T, dims[1]);
+    if (run(run_embedding, &(embedding_args){y, dt, table, dy, tokens, T, dims[1]})) return NULL;
     return Py_BuildValue("(NN)", out, grad);
+}
+
+typedef struct {
+    float *y, *dx, *dw, *rstd, *scratch;
+    const float *x, *w, *dy;
+    int64_t T, C;
+    float eps;
+} rmsnorm_args;
+static void run_rmsnorm(const pta_team *team, void *arg) {
+    const rmsnorm_args *a = arg;
+    pta_rmsnorm_forward(team, pta_f32(a->y, a->C), a->rstd, a->x, a->w, a->T, a->C, a->eps);
+    pta_team_barrier(team);
+    pta_rmsnorm_backward(team, a->dx, a->dw, a->dy, a->x, a->rstd, a->w, a->scratch, a->T, a->C);
 }
 
 /* (x, w, dy, eps) -> y, dx, dw */
@@ -102,27 +109,52 @@ static PyObject *ops_rmsnorm(PyObject *Py_UNUSED(module), PyObject *args) {
     if (!dy || !same("w", dw_dims, d[1]) || !same("dy", dy_dims[0], d[0]) || !same("dy", dy_dims[1], d[1])) return NULL;
     PyObject *first = result(2, d, NULL, &y), *second = result(2, d, NULL, &dx), *third = result(1, &d[1], NULL, &dw);
     float *rstd = pta_alloc(d[0], sizeof(float)), *scratch = pta_alloc(PTA_ROW_BLOCKS * d[1], sizeof(float));
-    if (first && second && third && rstd && scratch) {
-        pta_rmsnorm_forward(y, rstd, x, w, d[0], d[1], eps);
-        pta_rmsnorm_backward(dx, dw, dy, x, rstd, w, scratch, d[0], d[1]);
-    }
+    if (first && second && third && rstd && scratch)
+        run(run_rmsnorm, &(rmsnorm_args){y, dx, dw, rstd, scratch, x, w, dy, d[0], d[1], eps});
     pta_free(rstd);
     pta_free(scratch);
     return Py_BuildValue("(NNN)", first, second, third);
 }
 
-/* (gate_up, dy) -> y, dgate_up */
+typedef struct {
+    float *y, *again, *dx;
+    const float *x, *dy;
+    int64_t T, F;
+} swiglu_args;
+static void run_swiglu(const pta_team *team, void *arg) {
+    const swiglu_args *a = arg;
+    pta_matrix x = pta_f32(a->x, 2 * a->F);
+    pta_swiglu_forward(team, pta_f32(a->y, a->F), x, a->T, a->F);
+    pta_swiglu_backward(team, pta_f32(a->dx, 2 * a->F), pta_f32(a->again, a->F), pta_f32(a->dy, a->F), x, a->T, a->F);
+}
+
+/* (gate_up, dy) -> y, the product as backward forms it again, dgate_up */
 static PyObject *ops_swiglu(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *x_in, *dy_in;
     if (!PyArg_ParseTuple(args, "OO", &x_in, &dy_in)) return NULL;
     npy_intp d[2], dy_dims[2];
-    float *x = floats(x_in, "gate_up", 2, d), *dy = x ? floats(dy_in, "dy", 2, dy_dims) : NULL, *y = NULL, *dx = NULL;
+    float *x = floats(x_in, "gate_up", 2, d), *dy = x ? floats(dy_in, "dy", 2, dy_dims) : NULL;
+    float *y = NULL, *product = NULL, *dx = NULL;
     if (!dy || !same("dy", dy_dims[0], d[0]) || !same("gate_up", d[1], 2 * dy_dims[1])) return NULL;
-    PyObject *first = result(2, dy_dims, NULL, &y), *second = first ? result(2, d, NULL, &dx) : NULL;
-    if (!second) return Py_XDECREF(first), NULL;
-    pta_swiglu_forward(y, x, d[0], dy_dims[1]);
-    pta_swiglu_backward(dx, dy, x, d[0], dy_dims[1]);
-    return Py_BuildValue("(NN)", first, second);
+    PyObject *first = result(2, dy_dims, NULL, &y), *again = result(2, dy_dims, NULL, &product);
+    PyObject *second = result(2, d, NULL, &dx);
+    if (first && again && second) run(run_swiglu, &(swiglu_args){y, product, dx, x, dy, d[0], dy_dims[1]});
+    return Py_BuildValue("(NNN)", first, again, second);
+}
+
+typedef struct {
+    float *logprobs, *entropies, *lse, *dlogits;
+    const int32_t *target;
+    const float *dlogprobs, *dentropies;
+    int64_t R, V;
+    float scale;
+} logprobs_args;
+static void run_logprobs(const pta_team *team, void *arg) {
+    const logprobs_args *a = arg;
+    pta_logprobs_forward(team, a->logprobs, a->entropies, a->lse, a->dlogits, a->target, a->R, a->V, a->scale);
+    pta_team_barrier(team);
+    pta_logprobs_backward(team, a->dlogits, a->dlogprobs, a->dentropies, a->lse, a->entropies, a->target, a->R, a->V,
+                          a->scale);
 }
 
 /* (logits, target, temperature, dlogprobs, dentropies) -> logprobs, entropies, dlogits */
@@ -140,10 +172,8 @@ static PyObject *ops_logprobs(PyObject *Py_UNUSED(module), PyObject *args) {
         if (target[r] < 0 || target[r] >= d[1]) return PyErr_Format(PyExc_ValueError, "target: out of range");
     PyObject *first = result(1, d, NULL, &lp), *second = result(1, d, NULL, &h), *sums = result(1, d, NULL, &lse);
     PyObject *third = result(2, d, z, &dz);
-    if (first && second && sums && third) {
-        pta_logprobs_forward(lp, h, lse, dz, target, d[0], d[1], temperature);
-        pta_logprobs_backward(dz, dlp, dh, lse, h, target, d[0], d[1], temperature);
-    }
+    if (first && second && sums && third)
+        run(run_logprobs, &(logprobs_args){lp, h, lse, dz, target, dlp, dh, d[0], d[1], 1.0f / temperature});
     Py_XDECREF(sums);
     return Py_BuildValue("(NNN)", first, second, third);
 }
@@ -158,6 +188,22 @@ static bool check_width(npy_intp width, const head_sizes *s) {
         return false;
     }
     return same("qkv", width, (s->H + 2 * s->K) * s->D);
+}
+
+typedef struct {
+    float *qkv, *raw, *rstd, *dqkv, *dbias, *dq_norm, *dk_norm, *scratch;
+    const int32_t *position;
+    int64_t T;
+    pta_heads heads;
+} heads_args;
+static void run_heads(const pta_team *team, void *arg) {
+    const heads_args *a = arg;
+    const pta_heads *p = &a->heads;
+    int64_t width = (p->H + 2 * p->K) * p->D;
+    pta_matrix raw = pta_f32(a->raw, (p->H + p->K) * p->D);
+    pta_heads_forward(team, pta_f32(a->qkv, width), raw, a->rstd, a->qkv, p, a->position, a->T);
+    pta_team_barrier(team);
+    pta_heads_backward(team, a->dqkv, a->dbias, a->dq_norm, a->dk_norm, raw, a->rstd, p, a->position, a->scratch, a->T);
 }
 
 /* (qkv, bias, q_norm, k_norm, rope, position, dqkv, H, K, D, eps) -> qkv, dqkv, dbias, dq_norm, dk_norm;
@@ -191,15 +237,30 @@ static PyObject *ops_heads(PyObject *Py_UNUSED(module), PyObject *args) {
     float *scratch = pta_alloc(PTA_ROW_BLOCKS * (width + 2 * D), sizeof(float));
     bool ready = raw && rstd && scratch;
     for (int i = 0; i < 5; i++) ready = ready && out[i];
-    if (ready) {
-        pta_heads_forward(y, norm ? raw : NULL, norm ? rstd : NULL, bias, q, k, rope, position, T, s.H, s.K, D, eps);
-        pta_heads_backward(dx, dbias, norm ? dq : NULL, norm ? dk : NULL, norm ? raw : NULL, norm ? rstd : NULL, q, k,
-                           rope, position, scratch, T, s.H, s.K, D);
-    }
+    if (ready)
+        run(run_heads, &(heads_args){y, norm ? raw : NULL, norm ? rstd : NULL, dx, dbias, norm ? dq : NULL,
+                                     norm ? dk : NULL, scratch, position, T, {s.H, s.K, D, bias, q, k, rope, eps}});
     pta_free(raw);
     pta_free(rstd);
     pta_free(scratch);
     return Py_BuildValue("(NNNNN)", out[0], out[1], out[2], out[3], out[4]);
+}
+
+typedef struct {
+    float *out, *lse, *dqkv;
+    const float *qkv, *dout;
+    const pta_rows *rows;
+    int64_t H, K, D;
+    void *scratch;
+} attention_args;
+static void run_attention(const pta_team *team, void *arg) {
+    const attention_args *a = arg;
+    int64_t width = (a->H + 2 * a->K) * a->D, HD = a->H * a->D;
+    pta_matrix qkv = pta_f32(a->qkv, width), out = pta_f32(a->out, HD);
+    pta_attention_forward(team, out, a->lse, qkv, a->rows, a->H, a->K, a->D, a->scratch);
+    pta_team_barrier(team);
+    pta_attention_backward(team, pta_f32(a->dqkv, width), pta_f32(a->dout, HD), out, a->lse, qkv, a->rows, a->H, a->K,
+                           a->D, a->scratch);
 }
 
 /* (qkv, forest, dout, H, K, D) -> out, lse, dqkv */
@@ -215,28 +276,33 @@ static PyObject *ops_attention(PyObject *module, PyObject *args) {
     if (!dout || !check_width(d[1], &s) || !same("qkv", d[0], f->T) || !same("dout", dd[0], f->T) ||
         !same("dout", dd[1], s.H * s.D))
         return NULL;
-    const pta_rows rows = {f->T, f->S, f->offsets, f->parent, f->until};
+    const pta_rows rows = pta_forest_rows(f);
     npy_intp lse_dims[2] = {f->T, s.H};
     float *out = NULL, *lse = NULL, *dqkv = NULL;
     PyObject *first = result(2, dd, NULL, &out), *second = result(2, lse_dims, NULL, &lse);
     PyObject *third = result(2, d, NULL, &dqkv);
-    pta_error err = {0};
-    if (first && second && third && !pta_attention_forward(out, lse, qkv, &rows, s.H, s.K, s.D, &err))
-        pta_attention_backward(dqkv, dout, out, lse, qkv, &rows, s.H, s.K, s.D, &err);
-    if (!err.code) return Py_BuildValue("(NNN)", first, second, third);
+    int64_t bytes = pta_attention_pages(&rows, s.K, s.D, PTA_F32);
+    int64_t backward = pta_attention_backward_bytes(&rows, s.H, s.K, s.D);
+    void *scratch = pta_alloc_uninit(bytes > backward ? bytes : backward, 1);
+    int failed = !first || !second || !third || !scratch;
+    if (failed)
+        PyErr_NoMemory();
+    else
+        failed = run(run_attention, &(attention_args){out, lse, dqkv, qkv, dout, &rows, s.H, s.K, s.D, scratch});
+    pta_free(scratch);
+    if (!failed) return Py_BuildValue("(NNN)", first, second, third);
     Py_XDECREF(first);
     Py_XDECREF(second);
     Py_XDECREF(third);
-    return pta_py_raise(&err);
+    return NULL;
 }
 
 static PyMethodDef functions[] = {
     {"ops_exp", ops_exp, METH_O, "exp(x) of the core, elementwise"},
     {"ops_uniform", ops_uniform, METH_VARARGS, "(key, counter) -> uniform double in [0, 1)"},
-    {"ops_gemm", ops_gemm, METH_VARARGS, "(kind, a, b, out) -> out + product"},
     {"ops_embedding", ops_embedding, METH_VARARGS, "(table, tokens, dy) -> y, dtable"},
     {"ops_rmsnorm", ops_rmsnorm, METH_VARARGS, "(x, w, dy, eps) -> y, dx, dw"},
-    {"ops_swiglu", ops_swiglu, METH_VARARGS, "(gate_up, dy) -> y, dgate_up"},
+    {"ops_swiglu", ops_swiglu, METH_VARARGS, "(gate_up, dy) -> y, y as backward forms it again, dgate_up"},
     {"ops_logprobs", ops_logprobs, METH_VARARGS,
      "(logits, target, temperature, dlogprobs, dentropies) -> logprobs, entropies, dlogits"},
     {"ops_heads", ops_heads, METH_VARARGS,

@@ -49,8 +49,9 @@ static void adamw_dealloc(PyObject *object) {
 }
 
 PyDoc_STRVAR(step_doc,
-             "step(lr, weight_decay, max_grad_norm) -> grad_norm\n\n"
-             "One update of the weights from model.gradients(), which are read and not zeroed.\n\n"
+             "step(lr, weight_decay, max_grad_norm, zero_grad=False) -> grad_norm\n\n"
+             "One update of the weights from model.gradients(), which are only read, or with zero_grad set to zero in the\n"
+             "same sweep over memory.\n\n"
              "Args:\n"
              "    lr: learning rate. weight_decay: per step, matrices shrink by 1 - lr*weight_decay.\n"
              "    max_grad_norm: gradients of a larger global norm are scaled down to it; 0 or less: no clipping.\n\n"
@@ -61,10 +62,12 @@ PyDoc_STRVAR(step_doc,
              "    RuntimeError: there are no gradients yet, or the model is in use.\n"
              "    ValueError: lr or weight_decay negative or not finite.");
 static PyObject *adamw_step(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"lr", "weight_decay", "max_grad_norm", NULL};
+    static char *names[] = {"lr", "weight_decay", "max_grad_norm", "zero_grad", NULL};
     pta_py_adamw *self = (pta_py_adamw *)object;
     double lr, weight_decay, max_grad_norm, norm;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "ddd:step", names, &lr, &weight_decay, &max_grad_norm)) return NULL;
+    int zero_grad = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "ddd|p:step", names, &lr, &weight_decay, &max_grad_norm, &zero_grad))
+        return NULL;
     if (pta_py_acquire(&self->busy, "AdamW")) return NULL;
     if (pta_py_acquire(&self->model->busy, "Model")) {
         pta_py_release(&self->busy);
@@ -73,7 +76,8 @@ static PyObject *adamw_step(PyObject *object, PyObject *args, PyObject *kwargs) 
     pta_error err = {0};
     pta_py_call call;
     pta_py_begin(&call);
-    pta_code code = pta_adamw_step(self->optimizer, self->model->model, lr, weight_decay, max_grad_norm, &norm, &err);
+    pta_code code = pta_adamw_step(self->optimizer, self->model->model, lr, weight_decay, max_grad_norm,
+                                    zero_grad, &norm, &err);
     pta_py_end(&call);
     pta_py_release(&self->model->busy);
     pta_py_release(&self->busy);

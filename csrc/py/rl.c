@@ -3,11 +3,10 @@
 #include <string.h>
 
 #include "../rl/advantages.h"
-#include "../rl/policy_loss.h"
 #include "arrays.h"
 #include "compute.h"
 #include "errors.h"
-#include "state.h"
+#include "rl.h"
 
 PyDoc_STRVAR(group_advantages_doc,
              "group_advantages(rewards, group_offsets, scale='group', ddof=0, eps=0.0) -> (advantages, zero_std)\n\n"
@@ -57,6 +56,18 @@ static PyObject *group_advantages(PyObject *Py_UNUSED(module), PyObject *args, P
     return NULL;
 }
 
+int pta_py_read_delta(PyObject *object, double *delta) {
+    *delta = object == Py_None ? INFINITY : PyFloat_AsDouble(object);
+    return *delta == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
+PyObject *pta_py_policy_stats(const pta_policy_stats *s) {
+    return Py_BuildValue("{s:L,s:L,s:L,s:L,s:d,s:d,s:d,s:d,s:d}", "count", (long long)s->count, "clip_low",
+                         (long long)s->clip_low, "clip_high", (long long)s->clip_high, "clip_delta",
+                         (long long)s->clip_delta, "ratio_sum", s->ratio_sum, "ratio_min", s->ratio_min, "ratio_max",
+                         s->ratio_max, "kl_sum", s->kl_sum, "kl_weight", s->kl_weight);
+}
+
 PyDoc_STRVAR(policy_loss_doc,
              "policy_loss(logprobs, old, ref, w_pos, w_neg, w_kl, epsilon_low, epsilon_high, beta, delta=None)\n"
              "    -> (loss, dlogprobs, stats)\n\n"
@@ -85,10 +96,7 @@ static PyObject *policy_loss(PyObject *Py_UNUSED(module), PyObject *args, PyObje
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOddd|O:policy_loss", names, &in[0], &in[1], &in[2], &in[3],
                                      &in[4], &in[5], &batch.epsilon_low, &batch.epsilon_high, &batch.beta, &delta))
         return NULL;
-    if (delta != Py_None) {
-        batch.delta = PyFloat_AsDouble(delta);
-        if (batch.delta == -1.0 && PyErr_Occurred()) return NULL;
-    }
+    if (pta_py_read_delta(delta, &batch.delta)) return NULL;
     const float **fields[6] = {&batch.logprobs, &batch.old, &batch.ref, &batch.w_pos, &batch.w_neg, &batch.w_kl};
     npy_intp N = -1;
     for (int i = 0; i < 6; i++) {
@@ -111,10 +119,7 @@ static PyObject *policy_loss(PyObject *Py_UNUSED(module), PyObject *args, PyObje
         Py_DECREF(gradient);
         return pta_py_raise(&err);
     }
-    return Py_BuildValue("(dN{s:L,s:L,s:L,s:L,s:d,s:d,s:d,s:d,s:d})", loss, gradient, "count", (long long)s.count,
-                         "clip_low", (long long)s.clip_low, "clip_high", (long long)s.clip_high, "clip_delta",
-                         (long long)s.clip_delta, "ratio_sum", s.ratio_sum, "ratio_min", s.ratio_min, "ratio_max",
-                         s.ratio_max, "kl_sum", s.kl_sum, "kl_weight", s.kl_weight);
+    return Py_BuildValue("(dNN)", loss, gradient, pta_py_policy_stats(&s));
 }
 
 static PyMethodDef functions[] = {

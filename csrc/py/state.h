@@ -25,6 +25,7 @@ typedef struct {
     PyTypeObject *adamw_type;
     PyTypeObject *cache_type;
     PyTypeObject *stop_table_type;
+    PyTypeObject *lease_type; /* of views of weights; see model.c */
 } pta_py_state;
 
 /* State of the module that made `type` (a type of ours, not subclassable: Py_TYPE(self) will do). Borrowed. */
@@ -52,6 +53,7 @@ int pta_py_add_forest(PyObject *module);
 int pta_py_add_model(PyObject *module);
 int pta_py_add_cache(PyObject *module);
 int pta_py_add_rl(PyObject *module);
+int pta_py_add_train(PyObject *module);
 int pta_py_add_optim(PyObject *module);
 int pta_py_add_ops(PyObject *module);
 

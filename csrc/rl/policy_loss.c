@@ -21,7 +21,7 @@ static pta_code check(const pta_policy_batch *b, pta_error *err) {
         if (!(b->w_neg[n] <= 0.0f && isfinite(b->w_neg[n]))) name = "w_neg", value = b->w_neg[n];
         if (!(b->w_kl[n] >= 0.0f && isfinite(b->w_kl[n]))) name = "w_kl", value = b->w_kl[n];
         if (name)
-            return pta_fail(err, PTA_E_VALUE, "%s[%lld] is %g, must be finite and %s", name, (long long)n, value,
+            return pta_fail(err, PTA_E_VALUE, "%s[%lld] is %g, must be finite and %s", name, (long long)(b->first + n), value,
                             name[2] == 'n' ? "0 or less" : "0 or more");
     }
     return PTA_OK;
@@ -66,7 +66,7 @@ pta_code pta_policy_loss(double *loss, float *dlogprobs, pta_policy_stats *stats
         if (!isfinite(ratio) || !isfinite(term) || !(fabs(gradient) <= FLT_MAX))
             return pta_fail(err, PTA_E_NONFINITE,
                             "target %lld: the loss is not finite (logprob %g, old %g, ref %g; the ratio of policies is %g)",
-                            (long long)n, logprob, (double)b->old[n], b->ref ? (double)b->ref[n] : NAN, ratio);
+                            (long long)(b->first + n), logprob, (double)b->old[n], b->ref ? (double)b->ref[n] : NAN, ratio);
         dlogprobs[n] = (float)gradient;
         total += term;
         s.count++;
@@ -78,4 +78,16 @@ pta_code pta_policy_loss(double *loss, float *dlogprobs, pta_policy_stats *stats
     *loss = total;
     *stats = s;
     return PTA_OK;
+}
+
+void pta_policy_stats_add(pta_policy_stats *t, const pta_policy_stats *p) {
+    t->count += p->count;
+    t->clip_low += p->clip_low;
+    t->clip_high += p->clip_high;
+    t->clip_delta += p->clip_delta;
+    t->ratio_sum += p->ratio_sum;
+    t->ratio_min = fmin(t->ratio_min, p->ratio_min);
+    t->ratio_max = fmax(t->ratio_max, p->ratio_max);
+    t->kl_sum += p->kl_sum;
+    t->kl_weight += p->kl_weight;
 }

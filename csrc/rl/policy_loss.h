@@ -24,6 +24,7 @@ typedef struct {
     const float *logprobs, *old, *ref; /* [N]; ref may be NULL: then there is no KL term, and beta must be 0 */
     const float *w_pos, *w_neg, *w_kl; /* [N]; w_pos >= 0, w_neg <= 0, w_kl >= 0 */
     int64_t N;
+    int64_t first;                    /* number of the first target, for messages */
     double epsilon_low, epsilon_high; /* >= 0; infinite: no clipping on that side */
     double beta;                      /* >= 0 */
     double delta;                     /* > 1 + epsilon_high, or infinite */
@@ -41,5 +42,8 @@ typedef struct {
  * target with weight is NaN or infinite (the message names it). On failure the outputs are undefined. */
 pta_code pta_policy_loss(double *loss, float *dlogprobs, pta_policy_stats *stats, const pta_policy_batch *batch,
                          pta_error *err);
+
+/* Sums of one part of the targets added to those of another. */
+void pta_policy_stats_add(pta_policy_stats *total, const pta_policy_stats *part);
 
 #endif

@@ -26,8 +26,11 @@ FLOAT_TYPES = ("F32", "F16", "BF16")
 BLOCK_ELEMENTS = 1 << 22  # numbers converted at once
 
 
-def load_model(path: str | Path) -> tuple[_core.Model, ModelConfig]:
+def load_model(path: str | Path, dtype: str = "float32") -> tuple[_core.Model, ModelConfig]:
     """Read a model folder: config.json and safetensors weights (float32, float16 or bfloat16), to float32.
+
+    Args:
+        dtype: the model's type of working weights and activations, "float32" or "bfloat16".
 
     Raises:
         CheckpointError: something is missing, damaged, or not supported; names the file and the tensor.
@@ -36,7 +39,7 @@ def load_model(path: str | Path) -> tuple[_core.Model, ModelConfig]:
     folder = Path(path)
     config = ModelConfig.from_file(folder / "config.json")
     plan = _plan(folder, config)  # before allocating: a bad checkpoint costs nothing
-    model = _core.Model(config.core_config())
+    model = _core.Model(config.core_config(dtype))
     _read_all(folder, plan, model.parameters())
     return model, config
 

@@ -96,8 +96,8 @@ class ModelConfig:
         """`eos_token_id` as a list."""
         return id_list(self.eos_token_id)
 
-    def core_config(self) -> dict[str, Any]:
-        """The dict that `ptagrpo._core.Model` takes."""
+    def core_config(self, dtype: str = "float32") -> dict[str, Any]:
+        """The dict that `ptagrpo._core.Model` takes; dtype: see `check_dtype`."""
         names = (*SIZES, "num_key_value_heads", "head_dim", "tie_word_embeddings")
         return {
             **{name: getattr(self, name) for name in names},
@@ -105,6 +105,7 @@ class ModelConfig:
             "attention_bias": self.family.attention_bias,
             "qk_norm": self.family.qk_norm,
             "inv_freq": self.inv_freq(),
+            "dtype": check_dtype(dtype),
         }
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -289,3 +290,15 @@ def _normalised(scaling: Mapping[str, Any] | None) -> dict[str, Any] | None:
         if k not in ("rope_type", "type", "rope_theta", "partial_rotary_factor")
     }
     return {"rope_type": rope_type, **rest}
+
+
+def check_dtype(dtype: str) -> str:
+    """The type of working weights and stored activations: "float32" or "bfloat16" (master weights are float32).
+
+    Raises:
+        ConfigError: another one.
+    """
+    known = {"float32": "float32", "fp32": "float32", "bfloat16": "bfloat16", "bf16": "bfloat16"}
+    if not isinstance(dtype, str) or dtype not in known:
+        raise ConfigError(f"dtype: expected 'float32' or 'bfloat16', got {dtype!r}")
+    return known[dtype]

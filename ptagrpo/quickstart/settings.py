@@ -146,7 +146,6 @@ class QuickstartSettings:
             loss_type="dapo",
             epsilon=0.2,
             beta=0.0,
-            recompute_old_logprobs=False,
             outcome_reward=1.0,
             structure_reward=0.2,
             length_reward_weight=0.0,

@@ -60,11 +60,28 @@ class TrainingConfig(Config):
     gradient_accumulation_steps: int = option(
         1, "micro-steps whose gradients add up to one optimizer step", at_least=1
     )
-    max_tokens_per_micro_batch: int = option(
-        16384,
-        "tokens of one forward and backward at most: the memory knob; a "
-        "row or group that is longer goes alone",
+    bf16: bool | None = option(
+        None,
+        "True: working weights and activations in bfloat16 (sums, master weights and moments in float32); "
+        "None: as the model was loaded, float32 for a path",
+    )
+    max_memory: str | None = option(
+        None,
+        "memory that the process may take, such as '12GiB' or '50%' of the machine's; None: 80 % of what is "
+        "free at the start. Decides max_tokens_per_micro_batch and gradient_checkpointing where they are None",
+        trajectory=False,
+    )
+    max_tokens_per_micro_batch: int | None = option(
+        None,
+        "tokens of one forward and backward at most; a row or group that is longer goes alone. None: as "
+        "max_memory allows, 16384 at most",
         at_least=1,
+    )
+    gradient_checkpointing: bool | None = option(
+        None,
+        "keep only the layers' inputs and compute the rest again in backward, to the same bits; None: where "
+        "max_memory asks for it",
+        trajectory=False,
     )
     shuffle_dataset: bool = option(True, "new order of the rows in each epoch, drawn from (seed, epoch)")
     logging_steps: int = option(
@@ -204,12 +221,6 @@ class GRPOConfig(TrainingConfig):
         None, "micro-steps fed by one rollout; None: gradient_accumulation_steps", at_least=1
     )
     num_iterations: int = option(1, "how often a rollout is used", at_least=1)
-    recompute_old_logprobs: bool = option(
-        True,
-        "where a rollout feeds several steps, take the old log-probabilities "
-        "from a forward pass of the trainer before the first one; False: those "
-        "recorded while sampling",
-    )
     max_completion_length: int = option(512, "tokens of a response at most", at_least=1)
     temperature: float = option(
         1.0, "sampling temperature; the log-probabilities are taken under it", above=0.0

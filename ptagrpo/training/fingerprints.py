@@ -40,10 +40,9 @@ def weights_fingerprint(policy: Policy) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """What besides the settings can move the last bits of a result: build and threads."""
+    """What besides the settings can move the last bits of a result: the build and the kernels of this CPU."""
     info = _core.build_info()
-    names = ("version", "blas", "blas_corename", "simd")
-    return {**{name: info.get(name) for name in names}, "threads": _core.get_num_threads()}
+    return {name: info.get(name) for name in ("version", "simd", "kernels")}
 
 
 def check_resume(

@@ -25,6 +25,7 @@ from . import checkpointing, fingerprints, reporting, schedule, step_files
 from .callbacks import CallbackList, ProgressBar, TrainerControl, TrainerState
 from .config import TrainingConfig
 from .interrupts import SignalGuard
+from .memory import MemoryPlan
 from .metrics import MetricsLog, Window
 from .run_store import RunStore, verify
 
@@ -72,7 +73,7 @@ class Trainer:
                 f"{type(self).__name__}: args: expected {self.config_class.__name__}, got "
                 f"{type(self.args).__name__}"
             )
-        self.policy = model if isinstance(model, Policy) else Policy.from_pretrained(model)
+        self.policy = self._take(model)
         self.optimizer = _core.AdamW(
             self.policy.model, self.args.adam_beta1, self.args.adam_beta2, self.args.adam_epsilon
         )
@@ -87,6 +88,18 @@ class Trainer:
         self._evaluated_step = -1
         self._run_identity: dict[str, Any] = {}
         self._log = MetricsLog(self.args.output_dir)
+        self._memory = MemoryPlan(self.policy.model, self.args)
+
+    def _take(self, model: Policy | str | Path) -> Policy:
+        wanted = {None: None, True: "bfloat16", False: "float32"}[self.args.bf16]
+        if not isinstance(model, Policy):
+            return Policy.from_pretrained(model, dtype=wanted or "float32")
+        if wanted not in (None, model.dtype):
+            raise ConfigError(
+                f"{type(self).__name__}: bf16={self.args.bf16} asks for a model of dtype {wanted}, but the policy "
+                f"given is {model.dtype}: load it with ptagrpo.load(..., dtype={wanted!r}), or leave bf16 out"
+            )
+        return model
 
     # What a stage provides.
 
@@ -210,6 +223,7 @@ class Trainer:
         free = () if schedule.depends_on_total(self.args) else ("max_steps", "num_train_epochs")
         fingerprints.check_resume(private["identity"], self._run_identity, may_change=free, where=str(folder))
         checkpointing.load(folder, self.policy, self.optimizer, private["optimizer_step"])
+        self._memory.restore(private.get("micro_batch_tokens"))
         self._read_extra(folder, private)
         self.state = state
         self._window.restore(private["window"])
@@ -242,7 +256,7 @@ class Trainer:
         with self._guard.shield():
             rate = schedule.learning_rate(args, step, self.state.max_steps)
             try:
-                norm = self.optimizer.step(rate, args.weight_decay, args.max_grad_norm)
+                norm = self.optimizer.step(rate, args.weight_decay, args.max_grad_norm, zero_grad=True)
             except FloatingPointError as error:
                 raise FloatingPointError(
                     f"step {step + 1}: {error}. The weights are those after step {step}; try a lower "
@@ -320,6 +334,7 @@ class Trainer:
             "identity": self._run_identity,
             "window": self._window.state(),
             "evaluated_step": self._evaluated_step,
+            "micro_batch_tokens": self._memory.micro_batch_tokens,
             **self._write_extra(folder),
         }
         checkpointing.write(folder, self.policy, self.optimizer, self.state, self.args, private)

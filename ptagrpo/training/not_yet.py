@@ -9,21 +9,17 @@ from __future__ import annotations
 
 from .options import NotYet
 
-_GPU = "this package computes in float32 on the CPU"
+_GPU = "this package computes in float32 or bfloat16 (bf16=True) on the CPU"
 _DATA = "rows are read, tokenised and packed in the process itself"
 _HUB = "a run is not pushed to the hub; use save_model and upload the folder"
 
 COMMON: dict[str, NotYet] = {
-    "bf16": NotYet((False, None), _GPU),
     "fp16": NotYet((False, None), _GPU),
     "tf32": NotYet((False, None), _GPU),
     "use_cpu": NotYet((True,), _GPU),
     "no_cuda": NotYet((True,), _GPU),
     "torch_compile": NotYet((False,), _GPU),
-    "gradient_checkpointing": NotYet(
-        (False, None), "activations are kept; lower max_tokens_per_micro_batch instead"
-    ),
-    "gradient_checkpointing_kwargs": NotYet((None,), "there is no gradient checkpointing"),
+    "gradient_checkpointing_kwargs": NotYet((None,), "gradient_checkpointing is all there is to set"),
     "optim": NotYet(("adamw", "adamw_torch", "adamw_torch_fused"), "AdamW is the only optimizer"),
     "logging_strategy": NotYet(("steps",), "logging goes by steps (logging_steps)"),
     "logging_first_step": NotYet((False,), "set logging_steps=1 to see the first step"),
@@ -86,7 +82,7 @@ RL: dict[str, NotYet] = COMMON | {
     "entropy_coef": NotYet((0.0, 0), "the loss has no entropy term"),
     "use_bias_correction_kl": NotYet((False,), "the KL estimator is k3 without importance weights"),
     "off_policy_mask_threshold": NotYet((None,), "sampling and training use the same weights"),
-    "cast_lm_head_to_fp32": NotYet((True, False), "everything is float32"),
+    "cast_lm_head_to_fp32": NotYet((True, False), "logits are always float32"),
     "max_prompt_length": NotYet((None,), "a prompt is never cut; drop long questions from the data"),
     "ds3_gather_for_generation": NotYet((True, False), "there is one process"),
     "shuffle_buffer_size": NotYet((), "the whole data set is shuffled"),

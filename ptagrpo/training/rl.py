@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -216,42 +217,32 @@ class GRPOTrainer(Trainer):
 
     def _update(self, batch: Batch, stats: UpdateStats, on_policy: bool) -> np.ndarray:
         """Forward, loss and backward of one micro-batch; returns the log-probabilities of its targets."""
-        args, model = self.args, self.policy.model
-        logprobs, entropies = model.forward(
-            batch.forest, batch.source, batch.target, temperature=args.temperature
-        )
+        args = self.args
+        high = args.epsilon if args.epsilon_high is None else args.epsilon_high
+        loss, logprobs, entropies, sums = _core.train_policy(
+            self.policy.model, batch.forest, batch.source, batch.target, batch.old, batch.ref,
+            batch.w_pos, batch.w_neg, batch.w_kl, args.epsilon, high, args.beta, delta=args.delta,
+            temperature=args.temperature, keep=self._memory.keep(batch),
+        )  # fmt: skip
         if on_policy:
             stats.compare(logprobs, batch.old)
-            if args.recompute_old_logprobs:
-                batch.old = logprobs.copy()
-        high = args.epsilon if args.epsilon_high is None else args.epsilon_high
-        loss, dlogprobs, sums = _core.policy_loss(
-            logprobs, batch.old, batch.ref, batch.w_pos, batch.w_neg, batch.w_kl,
-            args.epsilon, high, args.beta, delta=args.delta,
-        )  # fmt: skip
-        model.backward(dlogprobs)
         stats.add(loss, sums, entropies)
         return logprobs
 
     def _new_rollout(self) -> Rollout:
-        """Sample a rollout and make its micro-batches, with old and reference log-probabilities where
-        needed.
+        """Sample a rollout and make its micro-batches, with reference log-probabilities where needed. The old
+        log-probabilities are those recorded while sampling: the same bits as the trainer's own.
         """
-        args = self.args
         rollout = self._sampler.rollout(self._position, self._draws)
         self._pack(rollout)
-        for number, minibatch in enumerate(rollout.batches):
-            for batch in minibatch:
-                self._guard.check()
-                if self._reference is not None:
-                    batch.ref = self._logprobs(self._reference, batch)
-                if number and args.recompute_old_logprobs:
-                    batch.old = self._logprobs(self.policy, batch)
+        for batch in itertools.chain.from_iterable(rollout.batches if self._reference is not None else ()):
+            self._guard.check()
+            batch.ref = self._reference_logprobs(batch)
         self._records.sampled(rollout, self.state.global_step + 1)
         return rollout
 
-    def _logprobs(self, policy: Policy, batch: Batch) -> np.ndarray:
-        values, _ = policy.model.forward(
+    def _reference_logprobs(self, batch: Batch) -> np.ndarray:
+        values, _ = self._reference.model.forward(
             batch.forest, batch.source, batch.target, temperature=self.args.temperature, keep=False
         )
         return values
@@ -274,7 +265,7 @@ class GRPOTrainer(Trainer):
             rollout.batches.append(
                 [
                     pack_groups([groups[i] for i in part], [weights[i] for i in part])
-                    for part in split_groups(groups, args.max_tokens_per_micro_batch)
+                    for part in split_groups(groups, self._memory.micro_batch_tokens)
                 ]
             )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _core
 from ..data import load_sft_rows
 from ..errors import ConfigError, DataError
 from ..packing import SFTRecord, pack_records, split_records
@@ -73,7 +74,7 @@ class SFTTrainer(Trainer):
         size = self.args.per_device_eval_batch_size
         for start in range(0, len(records), size):
             rows = records[start : start + size]
-            for part in split_records(rows, self.args.max_tokens_per_micro_batch):
+            for part in split_records(rows, self._memory.micro_batch_tokens):
                 batch = pack_records([rows[i] for i in part], total)
                 logprobs, _ = self.policy.model.forward(batch.forest, batch.source, batch.target, keep=False)
                 loss -= float(np.dot(batch.w_pos.astype(np.float64), logprobs))
@@ -127,23 +128,28 @@ class SFTTrainer(Trainer):
         for start in range(0, len(records), size):
             rows = records[start : start + size]
             micro += [
-                [rows[i] for i in part] for part in split_records(rows, self.args.max_tokens_per_micro_batch)
+                [rows[i] for i in part] for part in split_records(rows, self._memory.micro_batch_tokens)
             ]
         return micro
 
     def _compute_gradients(self) -> StepResult:
         records = self._batch(self.state.global_step)
         targets = sum(record.num_targets for record in records)
-        model = self.policy.model
         loss = entropy = 0.0
         tokens = 0
         for number, rows in enumerate(self._micro_batches(records)):
             if number:
                 self._substep()
             batch = pack_records(rows, targets)
-            logprobs, entropies = model.forward(batch.forest, batch.source, batch.target)
-            loss -= float(np.dot(batch.w_pos.astype(np.float64), logprobs))
+            part, _, entropies = _core.train_likelihood(
+                self.policy.model,
+                batch.forest,
+                batch.source,
+                batch.target,
+                batch.w_pos,
+                keep=self._memory.keep(batch),
+            )
+            loss += part
             entropy += float(entropies.sum(dtype=np.float64))
-            model.backward(-batch.w_pos)
             tokens += batch.num_tokens
         return StepResult({"loss": loss, "entropy": entropy / targets}, tokens, {"loss": loss})

@@ -1,0 +1,30 @@
+/* A decoder layer around its attention, forward; what training and decoding share. Pre-norm blocks:
+ *   x += O·attention(norm(x)),   x += down·swiglu(norm(x)).
+ *
+ * Team operations; each ends with a barrier. They read the packed weights (pta_model_ready).
+ */
+#ifndef PTA_MODEL_LAYER_H
+#define PTA_MODEL_LAYER_H
+
+#include "../ops/ops.h"
+#include "tape.h"
+
+/* Scratch of T rows. */
+typedef struct {
+    pta_matrix normed, product; /* [T, C], [T, F], of the model's dtype */
+    float *projected;           /* [T, (H+2K)·D] */
+} pta_layer_scratch;
+
+/* a->input -> a->qkv (and rstd_input, raw, rstd_heads where they are not NULL); position[T]. */
+void pta_layer_qkv(const pta_team *team, const pta_model *m, int64_t layer, const pta_activations *a,
+                   const pta_layer_scratch *s, const int32_t *position, int64_t T);
+/* a->input and a->attention -> a->middle (may be a->input), a->gate_up. */
+void pta_layer_gate_up(const pta_team *team, const pta_model *m, int64_t layer, const pta_activations *a,
+                       const pta_layer_scratch *s, int64_t T);
+/* a->middle and a->gate_up -> out[T, C] (may be a->middle). */
+void pta_layer_out(const pta_team *team, const pta_model *m, int64_t layer, const pta_activations *a,
+                   const pta_layer_scratch *s, float *out, int64_t T);
+/* The heads of a layer as the operations see them. */
+pta_heads pta_layer_heads(const pta_model *m, int64_t layer);
+
+#endif
