@@ -18,6 +18,7 @@ from rl_helpers import answer_text, flat, tree
 from test_rl_training import tree as tree_trainer
 
 import ptagrpo
+from ptagrpo.cli.main import main
 from ptagrpo.errors import ConfigError, DataError
 from ptagrpo.plan_tree import PlanTree
 from ptagrpo.training import SFTConfig, reporting
@@ -214,6 +215,15 @@ def test_the_page_of_a_run(tmp_path):
         mark in text for mark in ("http://www.w3.org/1999", "https://", "@HEAD@", "@SCRIPT@", 'src="')
     )
     assert text.count('id="chunk-') == 3
+
+
+def test_the_command_writes_the_page(tmp_path, capsys):
+    viewer_runs.write_run(tmp_path, 2, 2)
+    assert main(["view", str(tmp_path), "--output", str(tmp_path / "site" / "page.html")]) == 0
+    assert "open it in a browser" in capsys.readouterr().out and (tmp_path / "site" / "page.html").is_file()
+    assert main(["view", str(tmp_path), "--limit_mb", "0"]) == 2
+    assert main(["view", str(tmp_path / "nowhere")]) == 2
+    assert "no such folder" in capsys.readouterr().err
 
 
 def test_a_page_is_bounded(tmp_path):
