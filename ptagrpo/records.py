@@ -1,4 +1,5 @@
-"""The records that the rooms hand to each other. Plain data: no method here computes anything of the paper.
+"""The records that the rooms hand to each other. Plain data: no method here computes anything of the paper (a
+group shows itself in notebooks and terminals through `plan_tree`).
 
 A *group* is everything sampled for one question: its segments (a small tree whose root is the prompt) and its
 responses, each a path through those segments. A flat GRPO group has paths of one segment, a plan tree of two
@@ -76,3 +77,13 @@ class Group:
     cots_per_plan: int
     plan_scores: list[float] = field(default_factory=list)
     plan_rewards: list[float] = field(default_factory=list)
+
+    def _repr_html_(self) -> str:
+        from .plan_tree import PlanTree
+
+        return PlanTree.from_group(self)._repr_html_()
+
+    def __rich__(self) -> Any:
+        from .plan_tree import PlanTree
+
+        return PlanTree.from_group(self).__rich__()

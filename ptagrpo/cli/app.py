@@ -338,3 +338,27 @@ def convert(
     from .run_convert import run
 
     return run(source, target, tokenizer=tokenizer, dtype=dtype, max_shard_size=max_shard_size)
+
+
+@app.command(
+    epilog="Examples: ptagrpo view run   |   ptagrpo view run --watch --interval 30   |   "
+    "ptagrpo view run --output page.html --limit_mb 20"
+)
+def view(
+    run: Annotated[Path, typer.Argument(help="output_dir of a training run, finished or still going")],
+    output: Annotated[
+        Path | None, typer.Option(help="the page; default: view.html in the run's folder")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="write the page again whenever the run has written something")
+    ] = False,
+    interval: Annotated[float, typer.Option(min=0.2, help="seconds between two looks of --watch")] = 10.0,
+    limit_mb: Annotated[
+        float, typer.Option(help="megabytes of plan trees in the page; beyond it steps are thinned out")
+    ] = 48.0,
+    config: YAML = None,
+) -> int | None:
+    """One HTML page of a run: curves, and its plan trees to browse, search and compare. Loads nothing."""
+    from .run_view import run as write
+
+    return write(run, output=output, watch=watch, interval=interval, limit_mb=limit_mb)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from .. import algorithms
 from ..errors import ConfigError
-from . import not_yet
+from . import not_yet, reporting
 from .options import Config, option
 
 SCHEDULERS = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr")
@@ -102,6 +102,12 @@ class TrainingConfig(Config):
     )
     per_device_eval_batch_size: int = option(8, "rows of an evaluation batch", at_least=1, trajectory=False)
     disable_tqdm: bool = option(False, "no progress bar", trajectory=False)
+    report_to: str | list | None = option(
+        "none",
+        "send metrics, beside metrics.jsonl, to tensorboard, trackio, wandb: one, a list, 'all' that are "
+        "installed, or 'none'",
+        trajectory=False,
+    )
     prompt_style: str = option(
         "plan",
         "how a question becomes a prompt: asking for plan, reasoning and answer "
@@ -113,6 +119,7 @@ class TrainingConfig(Config):
 
     def __post_init__(self) -> None:
         self._check_ranges()
+        reporting.backend_names(self.report_to, f"{type(self).__name__}: report_to")
         if self.max_steps == 0:
             raise ConfigError(
                 f"{type(self).__name__}: max_steps: got 0, must be positive, or -1 for num_train_epochs"
@@ -276,7 +283,26 @@ class GRPOConfig(TrainingConfig):
         60.0, "seconds for one call of a reward function; None: no limit", above=0.0, trajectory=False
     )
     log_completions: bool = option(
-        False, "write completions/ (and trees/) for every rollout", trajectory=False
+        False,
+        "write completions/ for every rollout, and print a table of samples every logging_steps steps",
+        trajectory=False,
+    )
+    num_completions_to_print: int | None = option(
+        None, "rows of that table; None: every response of the rollout, 0: no table", at_least=0,
+        trajectory=False,
+    )  # fmt: skip
+    log_unique_prompts: bool = option(False, "one row for each question in that table", trajectory=False)
+    store_trees: bool = option(
+        True, "write what every rollout sampled to trees/, for `ptagrpo view`", trajectory=False
+    )
+    store_limit_mb: float = option(
+        256.0,
+        "megabytes that trees/ and completions/ may take, each; beyond it steps are thinned out evenly",
+        above=0.0,
+        trajectory=False,
+    )
+    log_token_stats: bool = option(
+        False, "store each token's log-probability, entropy and ratio in trees/ too", trajectory=False
     )
 
     _not_yet: ClassVar = not_yet.RL

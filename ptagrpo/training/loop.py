@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 from .. import _core
 from ..errors import CheckpointError, ConfigError
 from ..policy import Policy
-from . import checkpointing, fingerprints, schedule
+from . import checkpointing, fingerprints, reporting, schedule, step_files
 from .callbacks import CallbackList, ProgressBar, TrainerControl, TrainerState
 from .config import TrainingConfig
 from .interrupts import SignalGuard
@@ -81,7 +80,8 @@ class Trainer:
         self.state = TrainerState()
         self.control = TrainerControl()
         self._bar = ProgressBar()
-        self._callbacks = CallbackList([*callbacks, self._bar])
+        self._reporters = reporting.reporters(self.args.report_to)
+        self._callbacks = CallbackList([*callbacks, *self._reporters, self._bar])
         self._window = Window()
         self._guard = SignalGuard()
         self._saved_step = -1
@@ -173,6 +173,8 @@ class Trainer:
             finally:
                 self._zero_gradients()
                 self._bar.close()
+                for reporter in self._reporters:
+                    reporter.close()
 
     def save_model(self, path: str | Path | None = None) -> Path:
         """Write the model as a Hugging Face folder; default: output_dir itself."""
@@ -364,8 +366,5 @@ class Trainer:
 
     def _drop_later_files(self, root: Path) -> None:
         """Remove per-step files of steps that a resumed (or new) run will do again."""
-        for folder in ("completions", "trees"):
-            for file in (root / folder).glob(f"{folder}_*.jsonl"):
-                match = re.fullmatch(rf"{folder}_(\d+)\.jsonl", file.name)
-                if match and int(match[1]) > self.state.global_step:
-                    file.unlink(missing_ok=True)
+        for folder in step_files.FOLDERS:
+            step_files.drop_after(root / folder, self.state.global_step)

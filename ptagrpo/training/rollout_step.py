@@ -31,7 +31,8 @@ class Rollout:
 
     position, draws: data position and number of sampling calls after this rollout.
     used: optimizer steps taken on it. metrics: to be logged with its first step. batches: micro-batches of
-    each minibatch, filled in by the trainer.
+    each minibatch, filled in by the trainer. ratios: of each minibatch, what its last update found for each
+    target (new over old probability), one array per micro-batch; only with log_token_stats.
     """
 
     groups: list[Group]
@@ -42,6 +43,7 @@ class Rollout:
     timings: dict[str, float] = field(default_factory=dict)
     extra: dict[str, list[Any]] = field(default_factory=dict)
     batches: list[list[Batch]] = field(default_factory=list)
+    ratios: dict[int, list[np.ndarray]] = field(default_factory=dict)
 
 
 def sampling_params(args: GRPOConfig) -> SamplingParams:
