@@ -114,6 +114,7 @@ def write_completions(root: Path, step: int, groups: Sequence[Group], extra: Map
                 "rewards": response.rewards,
                 "reward": response.reward,
                 "advantage": response.advantage,
+                "plan_advantage": response.plan_advantage,
             }
             number = len(rows)
             row |= {name: values[number] for name, values in extra.items() if name not in row}
@@ -137,6 +138,7 @@ def write_trees(root: Path, step: int, groups: Sequence[Group]) -> None:
                     "plan": chains[0].plan,
                     "score": group.plan_scores[index] if group.plan_scores else None,
                     "reward": group.plan_rewards[index] if group.plan_rewards else None,
+                    "advantage": chains[0].plan_advantage,
                     "chains": [_chain(chain) for chain in chains],
                 }
             )

@@ -18,8 +18,8 @@ def advantage_shares(groups: Sequence[Group], weights: Mapping[str, float]) -> d
         share_c = Cov(w_c r_c, R) / Var(R)           and         sum_c share_c = 1
 
     A negative share is of a component that pulls against the others. Groups are weighted by the sum of their
-    squared advantages, that is by how much they move the policy. A component that does not apply to a
-    response counts 0 there, as in R; responses without any reward are left out.
+    squared advantages (plan advantages included), that is by how much they move the policy. A component that
+    does not apply to a response counts 0 there, as in R; responses without any reward are left out.
 
     Args:
         groups: with rewards and advantages filled in.
@@ -33,7 +33,7 @@ def advantage_shares(groups: Sequence[Group], weights: Mapping[str, float]) -> d
     moved = 0.0
     for group in groups:
         kept = [response for response in group.responses if response.reward == response.reward]
-        push = sum(response.advantage**2 for response in kept)
+        push = sum(r.advantage**2 + (r.plan_advantage or 0.0) ** 2 for r in kept)
         rewards = np.array([response.reward for response in kept], np.float64)
         centred = rewards - rewards.mean() if len(kept) else rewards
         variance = float(centred @ centred)
