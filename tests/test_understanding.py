@@ -260,15 +260,19 @@ def test_warnings_wait_for_patience_and_come_once():
     class State:
         global_step = 7
 
+    class Args:
+        output_dir = "runs/one"
+
     callback = PlanWarnings()
     trouble, healthy = {**HEALTHY, "plan/leak_frac": 0.5}, HEALTHY
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         rows = [trouble] * (PATIENCE - 1) + [healthy] + [trouble] * (PATIENCE - 1) + [{"eval_reward": 1.0}]
         for row in rows:
-            callback.on_log(None, State, None, logs=row)
+            callback.on_log(Args, State, None, logs=row)
         assert caught == []
         for row in [trouble] * 5:
-            callback.on_log(None, State, None, logs=row)
+            callback.on_log(Args, State, None, logs=row)
     (message,) = caught
-    assert message.category is PlanWarning and str(message.message).startswith("step 7: 50 % of the plans")
+    assert message.category is PlanWarning and message.filename == "runs/one"
+    assert str(message.message).startswith("step 7: 50 % of the plans")

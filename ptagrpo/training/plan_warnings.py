@@ -33,4 +33,7 @@ class PlanWarnings(TrainerCallback):
         for kind, text in findings.items():
             self._streaks[kind] += 1
             if self._streaks[kind] == PATIENCE:
-                warnings.warn(f"step {state.global_step}: {text}", PlanWarning, stacklevel=2)
+                # The place that a reader needs is the run and its step, not a line of this package.
+                warnings.warn_explicit(
+                    f"step {state.global_step}: {text}", PlanWarning, str(args.output_dir), state.global_step
+                )
