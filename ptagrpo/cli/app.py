@@ -282,6 +282,10 @@ def evaluate(
     min_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.0,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 2048,
     prompt_style: Annotated[str, typer.Option(help="plan, official, cot or raw")] = "plan",
+    prompting: Annotated[
+        str | None,
+        typer.Option(help="without training: cot, self_consistency (maj@k) or plan; sets the prompt"),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="only the first so many questions")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     batch_size: Annotated[int | None, typer.Option(min=1, help="samples generated together")] = None,

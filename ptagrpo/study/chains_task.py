@@ -28,11 +28,16 @@ TEST_SEED = 4_000_000
 
 @dataclass(frozen=True)
 class ChainsSettings:
-    """lengths: difficulties (needed quantities, 2 to 8) of training and test. base_lengths: those that the
-    base learns from; None: 2 up to the longest. slip: chance that a sum is written down wrong in the records
-    that base and cold start learn from. stop: chance that the teacher ends its plan after 1, 2, ... names.
-    base_steps, cold_steps: optimizer steps. good_enough: a base below this share of right answers under a
-    right plan gets up to base_rounds further rounds of round_steps."""
+    """How long, how noisy, and how much of everything.
+
+    lengths: difficulties (needed quantities, 2 to 8) of training and test. base_lengths: those that the base
+    learns from at first, without slips (looking names up is found on short chains); None: 2 up to 5. Its
+    further rounds, at least one where base_rounds is not 0, have all lengths up to the longest. slip: chance
+    that a sum is written down wrong in the records of these rounds and of the cold start. stop: chance that
+    the teacher ends its plan after 1, 2, ... names. base_steps, cold_steps: optimizer steps. good_enough: a
+    base below this share of right answers under a right plan gets up to base_rounds further rounds of
+    round_steps.
+    """
 
     lengths: tuple[int, ...] = chains.LENGTHS
     base_lengths: tuple[int, ...] | None = None
@@ -81,7 +86,6 @@ class ChainsTask:
             "learning_rate": 1e-3,
             "adam_beta2": 0.95,
             "weight_decay": 0.0,
-            "recompute_old_logprobs": False,
         }
 
     def identity(self) -> dict[str, Any]:
@@ -134,7 +138,7 @@ class ChainsTask:
             rows = self._rows(seed, BASE, number)
             self._train(policy, where, seed, rows, kind=BASE, number=number, polish=polish)
             shares.append(self._reasoning(policy, checks, seed))
-            if shares[-1] >= settings.good_enough:
+            if number >= min(1, settings.base_rounds) and shares[-1] >= settings.good_enough:
                 break
         atomic_write_json(folder / "base.json", {"right_under_right_plan": shares})
         policy.save(folder / BASE / "model")
@@ -149,11 +153,14 @@ class ChainsTask:
             records = [chains.teacher_record(p, rng, settings.stop, settings.slip) for p in problems]
         else:
             count = (settings.round_steps if number else settings.base_steps) * 8
-            lengths = settings.base_lengths or tuple(range(2, max(settings.lengths) + 1))
+            longest = max(settings.lengths)
+            short = settings.base_lengths or tuple(range(2, min(5, longest) + 1))
+            lengths = tuple(range(2, longest + 1)) if number else short
+            slip = settings.slip if number else 0.0
             problems = chains.problems(
                 count, split="train", seed=1_000_000 + 100 * seed + number, lengths=lengths
             )
-            records = [chains.clean_record(problem, rng, settings.slip) for problem in problems]
+            records = [chains.clean_record(problem, rng, slip) for problem in problems]
         return [stages.completion_row(record) for record in records]
 
     def _train(
