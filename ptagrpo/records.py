@@ -46,7 +46,11 @@ class Segment:
 
 @dataclass
 class Response:
-    """One response: a path of segment indices (the prompt left out), its text, and what became of it."""
+    """One response: a path of segment indices (the prompt left out), its text, and what became of it.
+
+    advantage: of its tokens. plan_advantage: of the tokens of its plan (the first segment of the path), where
+    they have one of their own; None: that of the others.
+    """
 
     path: tuple[int, ...]
     plan_index: int
@@ -60,6 +64,7 @@ class Response:
     reward: float = 0.0
     advantage: float = 0.0
     correct: bool | None = None
+    plan_advantage: float | None = None
 
 
 @dataclass

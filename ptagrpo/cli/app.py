@@ -282,6 +282,10 @@ def evaluate(
     min_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.0,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 2048,
     prompt_style: Annotated[str, typer.Option(help="plan, official, cot or raw")] = "plan",
+    prompting: Annotated[
+        str | None,
+        typer.Option(help="without training: cot, self_consistency (maj@k) or plan; sets the prompt"),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="only the first so many questions")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     batch_size: Annotated[int | None, typer.Option(min=1, help="samples generated together")] = None,
@@ -294,6 +298,72 @@ def evaluate(
     from .run_evaluation import run
 
     return run(**{name: value for name, value in locals().items() if name not in ("run", "config")})
+
+
+StudyFile = Annotated[Path, typer.Argument(help="YAML file of the study, as configs/study/demo.yaml")]
+StudyFolder = Annotated[str | None, typer.Option("--output_dir", help="folder of cells and report")]
+Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="how many seeds, from 0 on")]
+Budget = Annotated[str | None, typer.Option("--budget", help="equal for all: rollouts, tokens or seconds")]
+Amount = Annotated[float | None, typer.Option("--amount", help="how much of the budget a run gets")]
+
+
+@app.command(
+    epilog="Example: ptagrpo compare configs/study/demo.yaml --methods pta_grpo,grpo,dapo,dr_grpo --seeds 5 "
+    "--budget tokens --amount 2e6. Killed? The same command goes on; finished cells are never run again."
+)
+def compare(
+    study: StudyFile,
+    methods: Annotated[
+        str, typer.Option(help="algorithms or methods of the file; the first is compared with the others")
+    ] = "pta_grpo,grpo",
+    seeds: Seeds = None,
+    budget: Budget = None,
+    amount: Amount = None,
+    output_dir: StudyFolder = None,
+) -> int | None:
+    """Methods against each other: same start, same questions, equal budget, several seeds, tests."""
+    from .run_study import run_compare
+
+    return run_compare(study, methods, seeds=seeds, budget=budget, amount=amount, output_dir=output_dir)
+
+
+@app.command(
+    epilog="Example: ptagrpo sweep configs/study/demo.yaml --over plan_weight=0,0.3,0.5 --over split=12x1,6x2,4x3 "
+    "--over tau=0.1,0.3,1"
+)
+def sweep(
+    study: StudyFile,
+    over: Annotated[
+        list[str],
+        typer.Option(
+            help="name=value,value,...: m, z, tau, alpha, plan_weight, data, split (MxZ), or an option"
+        ),
+    ],
+    method: Annotated[str, typer.Option(help="whose options are swept")] = "pta_grpo",
+    seeds: Seeds = None,
+    budget: Budget = None,
+    amount: Amount = None,
+    output_dir: StudyFolder = None,
+) -> int | None:
+    """One option at a time over several values; the first value is what the others are compared with."""
+    from .run_study import run_sweep
+
+    return run_sweep(study, over, method, seeds=seeds, budget=budget, amount=amount, output_dir=output_dir)
+
+
+@app.command(epilog="Example: ptagrpo ablate configs/study/demo.yaml --seeds 5")
+def ablate(
+    study: StudyFile,
+    method: Annotated[str, typer.Option(help="what is taken apart")] = "pta_grpo",
+    seeds: Seeds = None,
+    budget: Budget = None,
+    amount: Amount = None,
+    output_dir: StudyFolder = None,
+) -> int | None:
+    """The method without SFT, without r_format, without r_analytic (the paper's Table 3)."""
+    from .run_study import run_ablate
+
+    return run_ablate(study, method, seeds=seeds, budget=budget, amount=amount, output_dir=output_dir)
 
 
 @app.command(

@@ -10,6 +10,7 @@ from typing import Any
 from ..answers import STATUSES, normalize_answer
 from .intervals import Interval, clustered_interval
 from .passk import majority, pass_at_k
+from .prompting import MODES
 
 Row = Mapping[str, Any]
 
@@ -75,6 +76,14 @@ class EvalResult:
         return clustered_interval(values)
 
     @property
+    def figure(self) -> dict[str, Any]:
+        """The figure that counts for the way of prompting: {"name": "avg@k" or "maj@k", mean, low, high, ...}."""
+        name = self.settings.get("prompting")
+        votes = name is not None and MODES[name].votes
+        interval = self.maj() if votes else self.interval
+        return {"name": f"{'maj' if votes else 'avg'}@{self.k}", **interval_dict(interval)}
+
+    @property
     def statuses(self) -> dict[str, int]:
         """How many samples ended as correct, wrong, no_answer, timeout, error."""
         counts = Counter(row["status"] for row in self.rows)
@@ -118,6 +127,8 @@ class EvalResult:
             "statuses": self.statuses,
             "mean_tokens": sum(tokens) / len(tokens),
             "max_tokens": max(tokens),
+            "tokens_per_question": sum(tokens) / len(self.by_question()),
+            "figure": self.figure,
             "truncated": length / len(self.rows),
             "groups": {
                 column: {value: interval_dict(interval) for value, interval in self.group_by(column).items()}
@@ -167,7 +178,7 @@ def results_table(results: list[EvalResult]) -> Any:
             str(statuses["no_answer"]),
             str(statuses["timeout"] + statuses["error"]),
             f"{100 * summary['truncated']:.0f}%",
-            f"{summary['mean_tokens']:.0f}",
+            f"{summary['mean_tokens']:.0f}" + (f" x {result.k}" if result.k > 1 else ""),
         )
     return table
 

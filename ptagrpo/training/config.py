@@ -250,6 +250,12 @@ class GRPOConfig(TrainingConfig):
         0, "0: population standard deviation (Eq. 10), 1: sample one", choices=(0, 1)
     )
     advantage_eps: float = option(0.0, "added to the standard deviation", at_least=0.0)
+    advantage_mode: str = option(
+        "group",
+        "'group': a response against its group (Eq. 10); 'hierarchical': plan tokens against the other plans, "
+        "chain tokens against the other chains of their plan (plan trees only)",
+        choices=("group", "hierarchical"),
+    )
     dynamic_sampling: bool = option(False, "replace groups that teach nothing by other questions")
     max_resample_times: int = option(
         3, "rounds of replacing at most; then groups that teach nothing fill the batch", at_least=1
@@ -319,6 +325,7 @@ class GRPOConfig(TrainingConfig):
         self._derive()
         super().__post_init__()
         self._check_batch()
+        self._check_advantage_mode()
         if self.reward_weights is not None:
             for weight in self.reward_weights:
                 if isinstance(weight, bool) or not isinstance(weight, (int, float)):
@@ -350,6 +357,15 @@ class GRPOConfig(TrainingConfig):
             )
         if given is None:
             set_("generation_batch_size", batch * self.steps_per_generation)
+
+    def _check_advantage_mode(self) -> None:
+        plans, chains = getattr(self, "num_plans", 0), getattr(self, "cots_per_plan", 0)
+        if self.advantage_mode == "hierarchical" and min(plans, chains) < 2:
+            found = f"got {plans} and {chains}" if plans else "flat groups have no plans"
+            raise ConfigError(
+                f"{type(self).__name__}: advantage_mode 'hierarchical' compares plans with plans and chains "
+                f"with chains: it needs num_plans >= 2 and cots_per_plan >= 2; {found}"
+            )
 
     def _check_batch(self) -> None:
         name, batch, accumulate = (

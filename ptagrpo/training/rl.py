@@ -29,6 +29,7 @@ from ..template import build_prompt
 from . import fingerprints, rl_files
 from .config import GRPOConfig, PTAGRPOConfig
 from .loop import StepResult, Trainer
+from .plan_warnings import PlanWarnings
 from .rl_metrics import UpdateStats
 from .rollout_records import RolloutRecords
 from .rollout_step import Rollout, Sampler, reward_settings
@@ -67,7 +68,7 @@ class GRPOTrainer(Trainer):
         eval_dataset: Any = None,
         callbacks: Sequence[Any] = (),
     ):
-        super().__init__(model, args, callbacks)
+        super().__init__(model, args, [*callbacks, PlanWarnings()])
         single = isinstance(reward_funcs, str) or callable(reward_funcs)
         self._reward_funcs = [reward_funcs] if single else list(reward_funcs or ())
         self._questions = self._read(train_dataset, "train_dataset")

@@ -121,6 +121,7 @@ def completion_rows(
                 "rewards": response.rewards,
                 "reward": response.reward,
                 "advantage": response.advantage,
+                "plan_advantage": response.plan_advantage,
             }
             number = len(rows)
             row |= {name: values[number] for name, values in extra.items() if name not in row}

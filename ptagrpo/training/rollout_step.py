@@ -116,7 +116,7 @@ class Sampler:
         extra: dict[int, dict[str, list[Any]]] = {}
         stats: list[RewardStats] = []
         seconds = {"time_sampling": 0.0, "time_reward": 0.0}
-        rounds = 0
+        rounds = tokens = responses = 0
         while True:
             rows = self._stream.take(position, wanted - len(kept))
             position += len(rows)
@@ -124,6 +124,8 @@ class Sampler:
             groups = self.sample(rows, draws)
             draws += 1
             sampled = time.perf_counter()
+            responses += sum(len(group.responses) for group in groups)
+            tokens += sum(len(segment.token_ids) for group in groups for segment in group.segments[1:])
             stats.append(self._score(groups))
             extra.update(_extra_by_group(groups, stats[-1].extra))
             seconds["time_sampling"] += sampled - began
@@ -140,6 +142,7 @@ class Sampler:
         groups = kept + spare[:filled] if filled > 0 else kept
         advantages = algorithms.assign_advantages(groups, args)
         metrics = rl_metrics.of_groups(groups, advantages, stats)
+        metrics |= {"sampling/responses": float(responses), "sampling/tokens": float(tokens)}
         if args.dynamic_sampling:
             metrics["sampling/resample_rounds"] = float(rounds)
             metrics["sampling/groups_dropped"] = float(len(spare) - max(filled, 0))
