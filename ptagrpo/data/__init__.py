@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from .contamination import ContaminationReport, check_contamination, screen
+from .contamination import ContaminationReport, check_contamination, effective_mode, screen
 from .formats import Hub, RowFormat, Trace, Unusable, all_formats
-from .loading import check_sft_row, load_questions, load_sft_rows
+from .loading import check_sft_row, load_questions, load_sft_rows, open_rows, questions_of
 from .readers import SourceRow, read_rows
 from .traces import load_traces, read_traces
 
@@ -22,9 +22,12 @@ __all__ = [
     "all_formats",
     "check_contamination",
     "check_sft_row",
+    "effective_mode",
     "load_questions",
     "load_sft_rows",
     "load_traces",
+    "open_rows",
+    "questions_of",
     "read_rows",
     "read_traces",
     "screen",

@@ -75,6 +75,16 @@ class ContaminationReport:
             for name, count in self.checked.items()
         }
 
+    def reasons(self) -> dict[int, str]:
+        """Contaminated training question → where it occurs, in words."""
+        counts, told = Counter(overlap.row for overlap in self.overlaps), {}
+        for o in self.overlaps:
+            more = f" and {counts[o.row] - 1} more" if counts[o.row] > 1 else ""
+            told.setdefault(
+                o.row, f"it overlaps a benchmark (question {o.question_id} of {o.benchmark}{more})"
+            )
+        return told
+
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
         return {
@@ -153,7 +163,9 @@ def check_contamination(
         ConfigError: an unknown benchmark, or a setting out of range.
     """
     if n < 1 or not 0.0 <= min_overlap <= 1.0:
-        raise ConfigError(f"contamination: expected n >= 1 and min_overlap from 0 to 1, got {n} and {min_overlap}")
+        raise ConfigError(
+            f"contamination: expected n >= 1 and min_overlap from 0 to 1, got {n} and {min_overlap}"
+        )
     report = ContaminationReport(n, min_overlap, len(questions))
     index, entries = NgramIndex(n), []
     for name in benchmarks.names() if against is None else against:
@@ -188,13 +200,28 @@ def _id_of(item: Any, row: int) -> str:
     return str(row if name is None else name)
 
 
+def effective_mode(mode: str, source: Source) -> str:
+    """ "check", "drop" or "off": what `mode` means for data from `source` ("auto" checks the hub's data sets).
+
+    Raises:
+        ConfigError: an unknown mode.
+
+    >>> effective_mode("auto", "openai/gsm8k"), effective_mode("auto", [{"question": "1+1?"}])
+    ('check', 'off')
+    """
+    if mode not in MODES:
+        raise ConfigError(f"contamination: got '{mode}', expected one of {', '.join(MODES)}")
+    if mode != "auto":
+        return mode
+    return "check" if from_the_hub(source) else "off"
+
+
 def screen(
     items: Sequence[Any],
     source: Source,
     mode: str,
     *,
-    folder: str | os.PathLike | None = None,
-    report_name: str = REPORT,
+    folder: str | os.PathLike,
     progress: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> list[Any]:
@@ -203,7 +230,7 @@ def screen(
     Args:
         mode: "check" reports; "drop" also leaves out contaminated rows; "off" does nothing; "auto" is "check" for
             the data sets of the hub and "off" for a user's own.
-        folder: where the report is written, under `report_name`; None: nowhere.
+        folder: where the report `contamination.json` is written.
         say: called with each line of the report.
 
     Returns:
@@ -212,28 +239,17 @@ def screen(
     Raises:
         ConfigError: an unknown mode.   DataError: nothing is left.
     """
-    if mode not in MODES:
-        raise ConfigError(f"contamination: got '{mode}', expected one of {', '.join(MODES)}")
-    if mode == "off" or (mode == "auto" and not from_the_hub(source)):
+    mode = effective_mode(mode, source)
+    if mode == "off":
         return list(items)
     report = check_contamination(items, progress=progress)
-    contaminated = set(report.rows)
-    kept = [item for row, item in enumerate(items) if row not in contaminated] if mode == "drop" else list(items)
-    if folder is not None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        atomic_write_json(Path(folder, report_name), {**report.to_dict(), "dropped": len(items) - len(kept)})
-    for line in (report.lines() if say is not None else ()):
+    contaminated = set(report.rows) if mode == "drop" else set()
+    kept = [item for row, item in enumerate(items) if row not in contaminated]
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    atomic_write_json(Path(folder, REPORT), {**report.to_dict(), "left_out": len(contaminated)})
+    told = [*report.lines(), *([f"  {len(contaminated)} are left out"] if contaminated else [])]
+    for line in told if say is not None else ():
         say(line)
     if not kept:
-        raise DataError("every row is contaminated: nothing is left to train on", file=str(source))
+        raise DataError("every row is contaminated: nothing is left to train on")
     return kept
-
-
-def reasons(report: ContaminationReport) -> dict[int, str]:
-    """Contaminated row → where it occurs, in words."""
-    first: dict[int, str] = {}
-    counts = Counter(overlap.row for overlap in report.overlaps)
-    for o in report.overlaps:
-        more = f" and {counts[o.row] - 1} more" if counts[o.row] > 1 else ""
-        first.setdefault(o.row, f"it overlaps a benchmark ({o.benchmark}, question {o.question_id}{more})")
-    return first

@@ -21,7 +21,9 @@ def looks_like_hub_id(name: str) -> bool:
     return _HUB_ID.fullmatch(name) is not None and not name.endswith(_FILES)
 
 
-def hub_rows(name: str, config: str | None, split: str, *, streamed: bool = False) -> Iterator[dict[str, Any]]:
+def hub_rows(
+    name: str, config: str | None, split: str, *, streamed: bool = False
+) -> Iterator[dict[str, Any]]:
     """The rows of one split. Images stay encoded: {"bytes", "path"}, as parquet files have them.
 
     Args:

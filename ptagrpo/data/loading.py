@@ -50,9 +50,15 @@ def load_questions(
     {'answer': 2, 'level': 1}
     """
     rows, spec = open_rows(source, data_format, columns, split, config, limit)
+    return questions_of(rows, spec, require_answer=require_answer)
+
+
+def questions_of(rows: list[SourceRow], spec: RowFormat, *, require_answer: bool = False) -> list[Question]:
+    """One `Question` a row, as `load_questions` gives them."""
     if spec.question is None:
         raise ConfigError(f"the data format '{spec.name}' does not hold RL questions")
-    questions, seen = [], set()
+    questions: list[Question] = []
+    seen: set[str] = set()
     for row in rows:
         try:
             prompt, answer = spec.question(row.values)
@@ -145,7 +151,8 @@ def open_rows(
     if spec is None:
         rows = read_rows(source, split=split or "train", config=config, limit=limit)
     else:
-        rows = read_rows(*_home(spec, split, config), limit=limit)
+        home, split, config = _home(spec, split, config)
+        rows = read_rows(home, split=split, config=config, limit=limit)
         data_format = str(source) if data_format == "auto" else data_format
     if columns:
         renamed = []

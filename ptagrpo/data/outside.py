@@ -9,7 +9,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Collection
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,12 @@ def format_of_file(name: str) -> RowFormat:
     path, attribute = Path(match["path"]), match["name"] or "FORMAT"
     if not path.is_file():
         raise ConfigError(f"data format '{name}': there is no file {path} (working folder: {Path.cwd()})")
-    return _checked(getattr(_run(path.resolve()), attribute, None), f"data format '{name}': {path}:{attribute}")
+    return _checked(
+        getattr(_run(path.resolve()), attribute, None), f"data format '{name}': {path}:{attribute}"
+    )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _run(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)

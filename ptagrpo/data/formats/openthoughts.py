@@ -63,7 +63,9 @@ def thought_and_solution(reply: str) -> tuple[str, str]:
     """
     match = _MARKED.search(reply)
     if match is None or not match["think"].strip():
-        raise Unusable("the reply holds no thought in <|begin_of_thought|> or <think> markers, closed and not empty")
+        raise Unusable(
+            "the reply holds no thought in <|begin_of_thought|> or <think> markers, closed and not empty"
+        )
     solution = _SOLUTION.search(match["rest"])
     return match["think"].strip(), (solution[1] if solution else match["rest"]).strip()
 
