@@ -157,6 +157,20 @@ def test_a_benchmark_without_data_is_named_and_the_others_are_checked(own, tmp_p
         check_contamination([LONG], [own], n=0)
 
 
+def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch):
+    asked = []
+
+    def load_dataset(name, *_, **__):
+        asked.append(name)
+        raise ConnectionError("no network")
+
+    monkeypatch.delenv("PTAGRPO_DATA", raising=False)
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    report = check_contamination([LONG], ["aime24", "amc23", "math500"])
+    assert len(asked) == 1 and "no network" in report.unchecked["aime24"]
+    assert report.unchecked["math500"] == "the hub cannot be reached, and its data is not here"
+
+
 def test_all_benchmarks_of_the_registry_are_asked_for(monkeypatch):
     monkeypatch.delenv("PTAGRPO_DATA", raising=False)
     monkeypatch.setitem(sys.modules, "datasets", None)

@@ -105,14 +105,11 @@ def test_every_set_by_name_from_the_hub(hub, name):
     row, home = SETS[name]
     hub.rows[home] = [row]
     [question] = load_questions(name)
-    text = question.prompt if isinstance(question.prompt, str) else question.prompt[0]["content"][-1]["text"]
-    assert (text, question.answer) == ("2+2?", "4")
+    assert (question.prompt, question.answer) == ("2+2?", "4")
     assert hub.asked == [(*home, "train", {})]
     assert all_formats()[name].detect(row)
     if name == "mmk12":
-        assert question.columns["image"] == row["image"] and question.prompt[0]["content"][0] == {
-            "type": "image"
-        }
+        assert question.images == [b"x"] and question.columns == {"answer": "4", "subject": "math"}
         with pytest.raises(ConfigError, match="no worked solutions"):
             load_traces(name)
     else:
@@ -206,7 +203,9 @@ def test_the_real_datasets_package(tmp_path):
     [streamed] = hub_rows(str(tmp_path), None, "train", streamed=True)
     assert streamed["image"]["bytes"] == read["image"]["bytes"]
     [ours] = load_questions(tmp_path)  # the same file without `datasets`
-    assert ours.columns["image"]["bytes"] == read["image"]["bytes"] and ours.answer == "B"
+    assert ours.images == [read["image"]["bytes"]] and ours.answer == "B"
+    [decoded] = load_questions(pictures)  # a data set object gives Pillow images
+    assert decoded.images[0].startswith(b"\x89PNG")
 
 
 def test_what_is_left_out_is_counted_with_its_reason():
@@ -283,5 +282,21 @@ def test_real_pictures_of_mmk12(shared_data):
     ]
     questions = load_questions(with_picture)
     assert len(questions) == 12 and all(q.answer in "ABCD" for q in questions)
-    assert all(q.columns["image"]["bytes"].startswith(b"\x89PNG") for q in questions)
-    assert [q.prompt[0]["content"][1]["text"] for q in questions] == [row["question"] for row in with_picture]
+    assert all(len(q.images) == 1 and q.images[0].startswith(b"\x89PNG") for q in questions)
+    assert [q.prompt for q in questions] == [row["question"] for row in with_picture]
+
+
+def test_pictures_in_one_s_own_rows(tmp_path):
+    rows = [{"question": "<image 1>?", "answer": "1", "image": "a.png"}, {"question": "And?", "answer": "2"}]
+    rows.append(
+        {"question": "<image 2>?", "answer": "3", "images": ["b.png", {"bytes": None, "path": "/c.png"}]}
+    )
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    questions = load_questions(path)
+    assert questions[0].images == [str(tmp_path / "a.png")] and questions[1].images == []
+    assert questions[2].images == [str(tmp_path / "b.png"), "/c.png"] and "images" not in questions[2].columns
+    with pytest.raises(DataError, match="row 1: expected a picture in column 'image' .*got int"):
+        load_questions([{**rows[0], "image": 7}])
+    with pytest.raises(DataError, match="row 1: expected a picture in column 'image'"):
+        load_questions([{**rows[0], "image": {"bytes": None, "path": None}}])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,14 +168,9 @@ def check_contamination(
         )
     report = ContaminationReport(n, min_overlap, len(questions))
     index, entries = NgramIndex(n), []
-    for name in benchmarks.names() if against is None else against:
-        if not str(name).endswith(".jsonl"):
-            benchmarks.find(name)  # an unknown name is a mistake, not a benchmark without data
-        try:
-            benchmark = benchmarks.load(name, data_path)
-        except (ConfigError, DataError) as error:
-            report.unchecked[name] = str(error)
-            continue
+    for benchmark in _at_hand(
+        benchmarks.names() if against is None else against, data_path, report.unchecked
+    ):
         report.checked[benchmark.name] = len(benchmark.questions)
         for question in benchmark.questions:
             index.add(question_text(question))
@@ -193,6 +188,25 @@ def check_contamination(
                 Overlap(row, _id_of(item, row), name, question.id, match.shared, match.overlap, words)
             )
     return report
+
+
+def _at_hand(
+    names: Iterable[str], data_path: str | os.PathLike | None, unchecked: dict[str, str]
+) -> Iterator[benchmarks.Benchmark]:
+    """The benchmarks that can be loaded; of the others `unchecked` is told why. A hub that could not be reached
+    once is not asked again: each attempt takes long."""
+    unreachable = ""
+    for name in names:
+        spec = None if str(name).endswith((".jsonl", ".py")) else benchmarks.find(name)
+        if spec is not None and unreachable and not benchmarks.at_hand(spec, data_path):
+            unchecked[name] = unreachable
+            continue
+        try:
+            yield benchmarks.load(name, data_path)
+        except (ConfigError, DataError) as error:
+            unchecked[name] = str(error)
+            if isinstance(error.__cause__, ConnectionError):
+                unreachable = "the hub cannot be reached, and its data is not here"
 
 
 def _id_of(item: Any, row: int) -> str:

@@ -13,6 +13,7 @@ from .columns import ID_COLUMNS, PROMPT_COLUMNS, answer_text, first_column, is_m
 from .formats import FALLBACK, Hub, RowFormat, all_formats, find_format, get_format
 from .hub import looks_like_hub_id
 from .outside import names_a_file
+from .pictures import images_of
 from .readers import Source, SourceRow, read_rows
 
 
@@ -40,7 +41,7 @@ def load_questions(
         require_answer: refuse rows whose answer is null or blank (else `answer` is None there).
 
     Returns:
-        One `Question` a row; `columns` holds every column but the prompt and the id, for the rewards.
+        One `Question` a row; `columns` holds every column but prompt, id and pictures, for the rewards.
         Ids are the row's own, else "<row number>"; a repeated id gets "#2", "#3", ... appended.
 
     Raises:
@@ -62,11 +63,12 @@ def questions_of(rows: list[SourceRow], spec: RowFormat, *, require_answer: bool
     for row in rows:
         try:
             prompt, answer = spec.question(row.values)
+            images = images_of(row.values, spec.image_columns, row.file)
         except ValueError as error:
             raise row.error(f"{error} (data format '{spec.name}': {spec.columns})") from error
         if require_answer and answer is None:
             raise row.error(f"expected a reference answer (data format '{spec.name}': {spec.columns})")
-        questions.append(Question(unique_id(row, seen), prompt, answer, _other_columns(row)))
+        questions.append(Question(unique_id(row, seen), prompt, answer, _other_columns(row, spec), images))
     return questions
 
 
@@ -218,6 +220,6 @@ def unique_id(row: SourceRow, seen: set[str]) -> str:
     return unique
 
 
-def _other_columns(row: SourceRow) -> dict[str, Any]:
-    prompt = first_column(row.values, PROMPT_COLUMNS)
-    return {name: value for name, value in row.values.items() if name not in (prompt, "id")}
+def _other_columns(row: SourceRow, spec: RowFormat) -> dict[str, Any]:
+    apart = {first_column(row.values, PROMPT_COLUMNS), "id", *spec.image_columns}
+    return {name: value for name, value in row.values.items() if name not in apart}

@@ -59,6 +59,7 @@ class RowFormat:
     """How to read the rows of one data set.
 
     columns: what a row has, for messages. detect: asked about the first row when no format is named.
+    image_columns: those that hold the question's pictures, in order (see `ptagrpo.data.pictures`).
     Where the data is, for a format that is a data set by itself, in this order: file, below the folder that the
     variable PTAGRPO_DATA names; rows, a function from the split's name to rows, for data that lives elsewhere;
     hub.
@@ -69,6 +70,7 @@ class RowFormat:
     detect: Callable[[Mapping[str, Any]], bool]
     question: Callable[[Mapping[str, Any]], tuple[str | list, str | None]] | None = None
     traces: Callable[[Mapping[str, Any]], list[Trace]] | None = None
+    image_columns: tuple[str, ...] = ()
     hub: Hub | None = None
     file: str = ""
     rows: Callable[[str], Iterable[Mapping[str, Any]]] | None = None

@@ -45,9 +45,10 @@ def _traces(row: Mapping[str, Any]) -> list[Trace]:
 
 FORMAT = RowFormat(
     name="plain",
-    columns="prompt | question | problem, answer | ground_truth | solution; "
+    columns="prompt | question | problem, answer | ground_truth | solution, and image | images; "
     "traces: think | reasoning | solution",
     detect=lambda row: True,
     question=_question,
     traces=_traces,
+    image_columns=("image", "images"),
 )
