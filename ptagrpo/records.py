@@ -18,12 +18,17 @@ Messages = list[dict[str, Any]]
 
 @dataclass
 class Question:
-    """One question: a prompt (plain text or chat messages), its reference answer, and further data-set columns."""
+    """One question: a prompt (plain text or chat messages), its reference answer, and further data-set columns.
+
+    images: files (paths) or their contents (bytes). The prompt's `<image 1>` stands where the first one belongs;
+    those that it does not mention come before the text (see `ptagrpo.images`).
+    """
 
     id: str
     prompt: str | Messages
     answer: str | None = None
     columns: dict[str, Any] = field(default_factory=dict)
+    images: list[str | bytes] = field(default_factory=list)
 
 
 @dataclass

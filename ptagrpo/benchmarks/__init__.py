@@ -7,8 +7,16 @@ import os
 import pkgutil
 from pathlib import Path
 
-from ..errors import ConfigError, did_you_mean
-from .base import INSTRUCTION, Benchmark, BenchmarkSpec, official_messages, read_benchmark, text_answer
+from ..errors import ConfigError, DataError, did_you_mean
+from .base import (
+    INSTRUCTION,
+    Benchmark,
+    BenchmarkSpec,
+    locate,
+    official_messages,
+    read_benchmark,
+    text_answer,
+)
 
 __all__ = ["INSTRUCTION", "Benchmark", "BenchmarkSpec", "find", "load", "names", "official_messages"]
 
@@ -58,3 +66,11 @@ def load(name: str | os.PathLike, path: str | os.PathLike | None = None) -> Benc
         )  # fmt: skip
         return read_benchmark(spec, own if path is None else path)
     return read_benchmark(find(str(name)), path)
+
+
+def at_hand(spec: BenchmarkSpec, path: str | os.PathLike | None = None) -> bool:
+    """Whether the rows of a benchmark are in a local file (not whether they are whole)."""
+    try:
+        return bool(locate(spec, path))
+    except DataError:
+        return False

@@ -115,6 +115,14 @@ class TrainingConfig(Config):
         choices=PROMPT_STYLES,
     )
 
+    contamination: str = option(
+        "auto",
+        "compare the training questions with the benchmarks and write contamination.json; 'drop' leaves "
+        "contaminated rows out; 'auto' checks the data sets of the hub and not your own",
+        choices=("auto", "check", "drop", "off"),
+        trajectory=False,
+    )
+
     _not_yet: ClassVar = not_yet.COMMON
 
     def __post_init__(self) -> None:

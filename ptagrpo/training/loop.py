@@ -18,7 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tqdm.auto import tqdm
+
 from .. import _core
+from ..data import screen
 from ..errors import CheckpointError, ConfigError
 from ..policy import Policy
 from . import checkpointing, fingerprints, reporting, schedule, step_files
@@ -100,6 +103,18 @@ class Trainer:
                 f"given is {model.dtype}: load it with ptagrpo.load(..., dtype={wanted!r}), or leave bf16 out"
             )
         return model
+
+    def _screen(self, rows: list[Any], source: Any) -> list[Any]:
+        """The rows to train on, once they are compared with the benchmarks (setting `contamination`)."""
+        shown = not self.args.disable_tqdm
+        return screen(
+            rows,
+            source,
+            self.args.contamination,
+            folder=self.args.output_dir,
+            progress=shown,
+            say=tqdm.write if shown else None,
+        )
 
     # What a stage provides.
 

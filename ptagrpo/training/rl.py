@@ -71,7 +71,7 @@ class GRPOTrainer(Trainer):
         super().__init__(model, args, [*callbacks, PlanWarnings()])
         single = isinstance(reward_funcs, str) or callable(reward_funcs)
         self._reward_funcs = [reward_funcs] if single else list(reward_funcs or ())
-        self._questions = self._read(train_dataset, "train_dataset")
+        self._questions = self._screen(self._read(train_dataset, "train_dataset"), train_dataset)
         self._eval_questions = [] if eval_dataset is None else self._read(eval_dataset, "eval_dataset")
         if self.args.eval_strategy != "no" and not self._eval_questions:
             raise ConfigError(f"{type(self).__name__}: eval_strategy='steps' needs an eval_dataset")
