@@ -24,6 +24,8 @@ _EXPORTS = {
     "PTAGRPOTrainer": ("training", "PTAGRPOTrainer"),
     "evaluate": ("evaluation", "evaluate"),
     "grade_responses_file": ("evaluation", "grade_responses_file"),
+    "PlanTree": ("plan_tree", "PlanTree"),
+    "load_trees": ("viewer", "load_trees"),
     "build_info": ("_core", "build_info"),
     "set_num_threads": ("_core", "set_num_threads"),
     "get_num_threads": ("_core", "get_num_threads"),

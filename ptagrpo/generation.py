@@ -1,12 +1,12 @@
-"""Batched sampling for a policy: prompts are stored once in a KV cache, all their continuations decode
-together.
+"""Batched sampling for a policy: prompts are stored once in a KV cache, their continuations decode together,
+and where one ends the next one begins.
 
 A draw depends on its key and its position in the response, never on what shares the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 Prompt: TypeAlias = str | Sequence[int] | Sequence[Mapping[str, Any]]
 
-KV_BUDGET = 1 << 30  # bytes of keys and values held at once
-MAX_BATCH = 256
+KV_BUDGET = 1 << 30  # bytes of keys and values held at once: half for prompts, half for continuations
+MAX_BATCH, MOST_ROWS = 256, 512  # continuations decoded together: by default at most; ever
+BATCHES_PER_CALL = 4  # continuations of one call to the core, in batches: the bar moves on between calls
+PAGE_TOKENS = 64  # the cache stores keys and values in pages of this many tokens
 FINISH_REASONS = ("length", "eos", "stop")
 
 
@@ -87,8 +89,8 @@ def generate(
         stop: a continuation ends with the token that completes one of these strings.
         seed: draws of continuation `j` of prompt `i` are keyed by (seed, i, j).
         keys: uint64[len(prompts) · n] instead of `seed`: the key of each continuation, prompt by prompt.
-        batch_size: continuations decoded together; None: as many as a gibibyte of KV memory holds, at most
-            256. Changes the speed only.
+        batch_size: continuations decoded together, 512 at most; None: as many as half a gibibyte of KV
+            memory holds at worst, at most 256. Changes the speed only.
         progress: show a bar.
 
     Returns:
@@ -111,25 +113,25 @@ def generate(
     all_keys = _keys(keys, seed, len(ids), n)
     stops = policy.stop_table(stop) if len(stop) else None
     settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-    size = batch_size or _batch_size(policy, max((a.size for a in ids), default=1) + max_new_tokens)
-    results: list[list[Completion]] = [[] for _ in ids]
+    rows = min(batch_size or decode_rows(policy, max_new_tokens, KV_BUDGET // 2), MOST_ROWS)
+    results: list[list[Completion]] = []
     bar = _progress_bar(len(ids) * n, progress)
-    for start in range(0, len(ids) * n, size):
-        chains = np.arange(start, min(start + size, len(ids) * n))
-        first, last = chains[0] // n, chains[-1] // n
+    for part in _parts(policy, ids, max(1, BATCHES_PER_CALL * rows // n)):
         cache = _core.Cache(policy.model)
-        handles = cache.prefill(ids[first : last + 1], np.full(last + 1 - first, -1, np.int64))
+        handles = cache.prefill([ids[i] for i in part], np.full(len(part), -1, np.int64))
         drawn = cache.sample(
-            handles[chains // n - first],
-            all_keys[chains],
-            np.full(chains.size, max_new_tokens, np.int32),
+            np.repeat(handles, n),
+            all_keys[part.start * n : part.stop * n],
+            np.full(len(part) * n, max_new_tokens, np.int32),
             eos=np.asarray(policy.tokenizer.eos_token_ids, np.int32),
             stops=stops,
+            max_rows=rows,
+            keep=False,
             **settings,
         )
-        for chain, completion in zip(chains, _completions(policy, drawn, stop), strict=True):
-            results[chain // n].append(completion)
-        bar.update(chains.size)
+        completions = _completions(policy, drawn, stop)
+        results += [completions[i * n : (i + 1) * n] for i in range(len(part))]
+        bar.update(len(completions))
     bar.close()
     return results
 
@@ -143,10 +145,32 @@ def _keys(keys: np.ndarray | None, seed: int, num_prompts: int, n: int) -> np.nd
     return keys
 
 
-def _batch_size(policy: Policy, longest: int) -> int:
-    config = policy.config
-    per_token = 2 * 4 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
-    return int(np.clip(KV_BUDGET // (per_token * longest), 1, MAX_BATCH))
+def kv_bytes(policy: Policy, tokens: int) -> int:
+    """Bytes of the pages that hold the keys and values of `tokens` tokens."""
+    config, element = policy.config, 2 if policy.dtype == "bfloat16" else 4
+    per_token = 2 * element * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+    return -(-tokens // PAGE_TOKENS) * PAGE_TOKENS * per_token
+
+
+def decode_rows(policy: Policy, max_new_tokens: int, budget: int) -> int:
+    """Continuations that decode side by side: at most MAX_BATCH, fewer where their pages exceed `budget`
+    bytes at worst.
+    """
+    # One more page: a continuation that begins inside a page has a copy of it.
+    return int(np.clip(budget // kv_bytes(policy, max_new_tokens + PAGE_TOKENS), 1, MAX_BATCH))
+
+
+def _parts(policy: Policy, ids: Sequence[np.ndarray], most: int) -> Iterator[range]:
+    """Cut the prompts, in order, into parts of at most `most` whose pages fit into half the budget."""
+    start = used = 0
+    for index, prompt in enumerate(ids):
+        need = kv_bytes(policy, prompt.size)
+        if index > start and (index - start == most or used + need > KV_BUDGET // 2):
+            yield range(start, index)
+            start, used = index, 0
+        used += need
+    if len(ids) > start:
+        yield range(start, len(ids))
 
 
 def _progress_bar(total: int, show: bool) -> Any:

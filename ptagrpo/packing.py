@@ -7,7 +7,8 @@ merged loss equals the loss of the `k` responses computed one by one, exactly:
     W+ = sum_k w_k max(A_k, 0)      W- = sum_k w_k min(A_k, 0)      w_kl = sum_k w_k
     loss = -sum[ W+ min(r, 1 + eps_high) + W- max(r, 1 - eps_low) ] + beta sum w_kl k3
 
-where `w_k` is the weight of one token of response `k` under the chosen `loss_type` (see `loss_weights`). This
+where `w_k` is the weight of one token of response `k` under the chosen `loss_type` (see `loss_weights`), and
+`A_k` its advantage (for a plan's tokens its `plan_advantage`, where it has one). This
 file computes no log-probability and no gradient.
 """
 
@@ -193,8 +194,9 @@ def _add_group(builder: _ForestBuilder, group: Group, weights: Sequence[float]) 
     # A response gives all tokens of a segment one weight and one advantage: segments are merged, not tokens.
     merged = np.zeros((len(group.segments), 3))
     for response, weight in zip(group.responses, weights, strict=True):
-        advantage = response.advantage
-        for segment in response.path:
+        for level, segment in enumerate(response.path):
+            own = response.plan_advantage if level == 0 else None
+            advantage = response.advantage if own is None else own
             merged[segment] += weight * max(advantage, 0.0), weight * min(advantage, 0.0), weight
     base = builder.num_segments
     for segment, (w_pos, w_neg, w_kl) in zip(group.segments, merged, strict=True):

@@ -1,4 +1,5 @@
-"""The records that the rooms hand to each other. Plain data: no method here computes anything of the paper.
+"""The records that the rooms hand to each other. Plain data: no method here computes anything of the paper (a
+group shows itself in notebooks and terminals through `plan_tree`).
 
 A *group* is everything sampled for one question: its segments (a small tree whose root is the prompt) and its
 responses, each a path through those segments. A flat GRPO group has paths of one segment, a plan tree of two
@@ -50,7 +51,11 @@ class Segment:
 
 @dataclass
 class Response:
-    """One response: a path of segment indices (the prompt left out), its text, and what became of it."""
+    """One response: a path of segment indices (the prompt left out), its text, and what became of it.
+
+    advantage: of its tokens. plan_advantage: of the tokens of its plan (the first segment of the path), where
+    they have one of their own; None: that of the others.
+    """
 
     path: tuple[int, ...]
     plan_index: int
@@ -64,6 +69,7 @@ class Response:
     reward: float = 0.0
     advantage: float = 0.0
     correct: bool | None = None
+    plan_advantage: float | None = None
 
 
 @dataclass
@@ -81,3 +87,13 @@ class Group:
     cots_per_plan: int
     plan_scores: list[float] = field(default_factory=list)
     plan_rewards: list[float] = field(default_factory=list)
+
+    def _repr_html_(self) -> str:
+        from .plan_tree import PlanTree
+
+        return PlanTree.from_group(self)._repr_html_()
+
+    def __rich__(self) -> Any:
+        from .plan_tree import PlanTree
+
+        return PlanTree.from_group(self).__rich__()

@@ -5,7 +5,8 @@ Not fast and not used in training. It is what the tests compare the real path wi
 shares no code with that path. Arrays are per response; `advantages[k]` is a number, `logprobs[k]`
 float64[|o_k|].
 
-Equations: 2 (plan), 4 (total), 7 and 8 (length), 10 (advantage), 9 (objective) of arXiv 2510.01833; loss
+Equations: 2 (plan), 4 (total), 7 and 8 (length), 10 (advantage), 9 (objective) of arXiv 2510.01833; the
+hierarchical advantage is ours; loss
 types and two-sided clipping as in TRL; k3 of Schulman, "Approximating KL Divergence" (2020).
 """
 
@@ -85,6 +86,39 @@ def advantages(rewards: Sequence[np.ndarray], scale: str, ddof: int, eps: float)
     return result
 
 
+def hierarchical_advantages(
+    rewards: np.ndarray, scale: str, ddof: int, eps: float, batch: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Advantages of plan and chain tokens, each against the mean of the *others*, one by one.
+
+    rewards: float64[m, z] of one question, NaN = not applicable. batch: all rewards of the generation batch,
+    for scale "batch". Returns (plans[m], chains[m, z]).
+    """
+    m, z = rewards.shape
+    plans, chains = np.zeros(m), np.zeros((m, z))
+    there = rewards[~np.isnan(rewards)].astype(np.longdouble)
+    if len(there) == 0 or there.max() == there.min():
+        return plans, chains
+    divisor = np.longdouble(1.0)
+    if scale != "none":
+        values = there if scale == "group" else batch[~np.isnan(batch)].astype(np.longdouble)
+        divisor = values.std(ddof=ddof) + eps
+
+    def mean(values: np.ndarray) -> np.longdouble:
+        return np.nanmean(values.astype(np.longdouble))
+
+    rated = [i for i in range(m) if not np.isnan(rewards[i]).all()]
+    for i in rated:
+        others = [mean(rewards[j]) for j in rated if j != i]
+        if others:
+            plans[i] = (mean(rewards[i]) - np.mean(others)) / divisor
+        for k in range(z):
+            siblings = np.delete(rewards[i], k)
+            if not np.isnan(rewards[i, k]) and not np.isnan(siblings).all():
+                chains[i, k] = (rewards[i, k] - mean(siblings)) / divisor
+    return plans, chains
+
+
 def token_weights(lengths: np.ndarray, loss_type: str, max_completion_length: int) -> np.ndarray:
     """Weight of one token of each response. lengths: int[R], all responses of the optimizer batch."""
     count = len(lengths)
@@ -100,7 +134,7 @@ def policy_loss(
     logprobs: Sequence[np.ndarray],
     old: Sequence[np.ndarray],
     ref: Sequence[np.ndarray] | None,
-    advantage: np.ndarray,
+    advantage: np.ndarray | Sequence[np.ndarray],
     weights: np.ndarray,
     *,
     epsilon_low: float,
@@ -115,7 +149,8 @@ def policy_loss(
 
     Args:
         logprobs, old, ref: float64[|o_k|] for each response k.
-        advantage, weights: float64[R].
+        advantage: float64[R], or for each response k float64[|o_k|], where its tokens differ.
+        weights: float64[R].
 
     Returns:
         The loss and float64[|o_k|] for each response: its derivative by that response's own
@@ -124,7 +159,7 @@ def policy_loss(
     loss = 0.0
     gradients = []
     for k, (current, before) in enumerate(zip(logprobs, old, strict=True)):
-        a, w = float(advantage[k]), float(weights[k])
+        a, w = np.asarray(advantage[k], np.float64), float(weights[k])
         ratio = np.exp(current - before)
         capped = ratio if delta is None else np.minimum(ratio, delta)
         free = capped * a

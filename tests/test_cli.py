@@ -18,7 +18,7 @@ from ptagrpo.errors import ConfigError
 from ptagrpo.io import read_jsonl, write_jsonl
 from ptagrpo.training import PTAGRPOConfig, SFTConfig
 
-COMMANDS = ["quickstart", "distill", "sft", "train", "eval", "generate", "convert"]
+COMMANDS = ["quickstart", "distill", "sft", "train", "eval", "compare", "sweep", "ablate", "generate", "convert"]
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 

@@ -55,8 +55,8 @@ DEEPMATH = {
     "final_answer": "2",
     "difficulty": 5.0,
     "topic": "t",
-    "r1_solution_1": "<think>add</think> 2",
-    "r1_solution_2": "count",
+    "r1_solution_1": "<think>add</think> It is \\boxed{2}.",
+    "r1_solution_2": "<think>count</think> The answer is 2.",
     "r1_solution_3": None,
 }
 VERL = {
@@ -171,6 +171,7 @@ def test_missing_empty_and_unknown_files(tmp_path):
 
 
 def test_hub_ids_and_names_of_formats_go_through_the_datasets_package(monkeypatch):
+    monkeypatch.delenv("PTAGRPO_DATA", raising=False)
     asked = []
 
     def load_dataset(name, config, split):

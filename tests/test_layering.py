@@ -26,13 +26,16 @@ C_ROOMS = {
 
 # Python rooms (a folder or a file of ptagrpo/) by level: a room imports rooms of its own level or lower ones.
 PYTHON_LEVELS = [
-    {"_core", "errors", "io", "rng", "records", "parsing", "token_bytes", "reference", "images"},
+    {
+        "_core", "errors", "io", "rng", "records", "parsing", "plan_tree", "token_bytes", "reference",
+        "statistics", "images",
+    },  # fmt: skip
     {"models", "chat", "template", "tokenizer", "packing"},
     {"checkpoint", "llama2c"},
     {"generation", "policy"},
-    {"rollouts", "rewards", "algorithms", "benchmarks", "answers"},
+    {"rollouts", "rewards", "algorithms", "benchmarks", "answers", "understanding"},
     {"data", "distill", "evaluation", "training"},
-    {"quickstart"},
+    {"quickstart", "study", "viewer"},
     {"commands", "cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(PYTHON_LEVELS) for room in rooms}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import numpy as np
@@ -109,7 +110,8 @@ def test_reward_functions_get_what_trl_gives_and_the_plans(tmp_path):
     assert [x["words"] for x in lines] == [len(x["completion"].split()) for x in lines]
     assert {"prompt", "completion", "plan", "plan_reward", "reward", "rewards", "advantage"} <= set(lines[0])
     assert sum(x["advantage"] for x in lines[:4]) == pytest.approx(0.0, abs=1e-9)
-    [first, second] = [json.loads(x) for x in (tmp_path / "trees/trees_00001.jsonl").read_text().splitlines()]
+    rows = gzip.decompress((tmp_path / "trees/trees_00001.jsonl.gz").read_bytes()).splitlines()
+    [first, second] = map(json.loads, rows)
     assert [len(plan["chains"]) for plan in first["plans"] + second["plans"]] == [2, 2, 2, 2]
 
 

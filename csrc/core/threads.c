@@ -97,5 +97,3 @@ pta_code pta_poll_interrupt(pta_error *err) {
     t_last = now;
     return t_hook(t_context) ? pta_fail(err, PTA_E_INTERRUPTED, "interrupted") : PTA_OK;
 }
-#include <omp.h>
-int pta_thread(void) { return omp_get_thread_num(); }

@@ -8,7 +8,6 @@
 
 #include "status.h"
 
-int pta_thread(void); /* TEMPORARY */
 int pta_num_threads(void);          /* >= 1; at first use: OMP_NUM_THREADS, else the CPUs this process may run on */
 void pta_set_num_threads(int n);    /* n < 1 is taken as 1 */
 int pta_available_cpus(void);       /* CPUs this process may run on: affinity, and the control group's quota */

@@ -96,7 +96,7 @@ static pta_code check_config(const pta_config *c, pta_error *err) {
     } sizes[] = {{"vocab_size", c->V, 1 << 24},          {"hidden_size", c->C, 1 << 20},
                  {"intermediate_size", c->F, 1 << 22},   {"num_hidden_layers", c->L, 4096},
                  {"num_attention_heads", c->H, 1 << 16}, {"num_key_value_heads", c->K, 1 << 16},
-                 {"head_dim", c->D, 1 << 14}};
+                 {"head_dim", c->D, 2048}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i].value < 1 || sizes[i].value > sizes[i].limit)
             return pta_fail(err, PTA_E_VALUE, "%s is %lld, must be 1 to %lld", sizes[i].name, (long long)sizes[i].value,

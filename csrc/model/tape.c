@@ -33,7 +33,7 @@ static void lay_out(pta_tape *t, pta_cursor *c, const pta_config *k) {
     t->normed = pta_take_matrix(c, T, k->C, k->dtype);
     t->product = pta_take_matrix(c, T, k->F, k->dtype);
     t->projected = pta_take_floats(c, T * pta_qkv_width(k));
-    t->pages = pta_take(c, pta_attention_pages(&t->rows, k->K, k->D, k->dtype));
+    t->pages = pta_take(c, pta_attention_pages(&t->rows, k->K, k->D));
 }
 
 static int64_t count_bytes(pta_tape *t, const pta_config *k) {

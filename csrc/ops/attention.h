@@ -17,7 +17,7 @@ typedef struct {
 
 /* out[T, H·D], lse[T, H] (log-sum-exp of the scaled scores) from qkv[T, (H+2K)·D] (q heads, k heads, v heads).
  * pages: pta_attention_pages bytes. Barriers inside. */
-int64_t pta_attention_pages(const pta_rows *rows, int64_t K, int64_t D, pta_dtype dtype);
+int64_t pta_attention_pages(const pta_rows *rows, int64_t K, int64_t D);
 void pta_attention_forward(const pta_team *team, pta_matrix out, float *lse, pta_matrix qkv, const pta_rows *rows,
                            int64_t H, int64_t K, int64_t D, void *pages);
 /* dqkv[T, (H+2K)·D] (overwritten) from dout[T, H·D]; out and lse are forward's. scratch: pta_attention_backward_bytes. */

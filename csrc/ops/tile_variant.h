@@ -61,12 +61,15 @@ PTA_INLINE int64_t product(const operands *o, int64_t m, int64_t n, const bool b
 
 TARGET static void VARIANT(const operands *o, int64_t m, int64_t n) {
     const int64_t j = o->step == 1 ? product(o, m, n, true) : product(o, m, n, false);
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t e = j; e < n; e++) {
-            float sum = o->accumulate ? o->c[i * o->ldc + e] : 0.0f;
-            for (int64_t l = 0; l < o->k; l++) sum += o->b[l * o->ldb + e] * o->a[i * o->row + l * o->step];
-            o->c[i * o->ldc + e] = sum;
-        }
+    /* The columns that are left side by side: a loop over k alone would be vectorised into products and ordered sums, whose
+     * bits differ from multiply-adds and depend on k. */
+    for (int64_t i = 0; i < m && j < n; i++) {
+        float sum[WIDTH] = {0};
+        for (int64_t e = j; e < n; e++) sum[e - j] = o->accumulate ? o->c[i * o->ldc + e] : 0.0f;
+        for (int64_t l = 0; l < o->k; l++)
+            for (int64_t e = j; e < n; e++) sum[e - j] += o->b[l * o->ldb + e] * o->a[i * o->row + l * o->step];
+        for (int64_t e = j; e < n; e++) o->c[i * o->ldc + e] = sum[e - j];
+    }
 }
 
 #undef vector

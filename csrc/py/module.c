@@ -1,8 +1,8 @@
 /* The module ptagrpo._core: its state, its types, and what it knows about its own build. */
 #define PTA_PY_MODULE_C
-#include "../core/gemm.h"
 #include "../core/threads.h"
 #include "../kernels/linear.h"
+#include "../kernels/openblas.h"
 #include "errors.h"
 #include "state.h"
 
@@ -43,7 +43,7 @@ static PyObject *build_info(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ign
 #else
                          "GCC " __VERSION__,
 #endif
-                         "blas", pta_blas_config(), "blas_corename", pta_blas_corename(), "simd", simd_path(),
+                         "blas", pta_openblas_config(), "blas_corename", pta_openblas_corename(), "simd", simd_path(),
                          "kernels", "float32", pta_kernels_name(PTA_F32), "bfloat16", pta_kernels_name(PTA_BF16), "openmp",
                          (int)OPENMP_VERSION, "threads", pta_num_threads(), "sanitize", PTA_SANITIZE);
 }
@@ -80,7 +80,6 @@ int pta_py_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot) {
 
 static int module_exec(PyObject *module) {
     import_array1(-1);
-    pta_blas_init();
     pta_error err = {0};
     if (pta_kernels_init(&err)) {
         pta_py_raise(&err);

@@ -281,7 +281,7 @@ static PyObject *ops_attention(PyObject *module, PyObject *args) {
     float *out = NULL, *lse = NULL, *dqkv = NULL;
     PyObject *first = result(2, dd, NULL, &out), *second = result(2, lse_dims, NULL, &lse);
     PyObject *third = result(2, d, NULL, &dqkv);
-    int64_t bytes = pta_attention_pages(&rows, s.K, s.D, PTA_F32);
+    int64_t bytes = pta_attention_pages(&rows, s.K, s.D);
     int64_t backward = pta_attention_backward_bytes(&rows, s.H, s.K, s.D);
     void *scratch = pta_alloc_uninit(bytes > backward ? bytes : backward, 1);
     int failed = !first || !second || !third || !scratch;

@@ -14,7 +14,7 @@ from .spec import AlgorithmSpec
 
 __all__ = ["AdvantageSettings", "AdvantageStats", "AlgorithmSpec", "assign_advantages", "load", "names"]
 
-_NOT_ALGORITHMS = {"advantages", "spec"}
+_NOT_ALGORITHMS = {"advantages", "hierarchical", "spec"}
 
 
 def names() -> list[str]:

@@ -15,30 +15,36 @@ import numpy as np
 from .. import _core
 from ..errors import ConfigError, did_you_mean
 from ..records import Group
+from .hierarchical import hierarchical_advantages
 
 SCALES = ("group", "batch", "none")
+MODES = ("group", "hierarchical")
 
 
 class _HasAdvantageSettings(Protocol):
     scale_rewards: str
     std_correction: int
     advantage_eps: float
+    advantage_mode: str
 
 
 @dataclass(frozen=True)
 class AdvantageSettings:
-    """How rewards become advantages; a training configuration with the same three attributes serves as well.
+    """How rewards become advantages; a training configuration with the same attributes serves as well.
 
     scale_rewards: divide by the standard deviation of the "group" (Eq. 10), of the whole "batch", or by
         nothing ("none", Dr. GRPO). The group's mean is subtracted in any case.
     std_correction: 0 for the population standard deviation of Eq. 10, 1 for the sample one (TRL).
     advantage_eps: added to the standard deviation; 0 as in Eq. 10 (an exactly constant group gets
         0 regardless).
+    advantage_mode: "group" compares a response with all of its group (Eq. 10); "hierarchical" gives plans and
+        chains baselines of their own (see `hierarchical`; trees only).
     """
 
     scale_rewards: str = "group"
     std_correction: int = 0
     advantage_eps: float = 0.0
+    advantage_mode: str = "group"
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,9 @@ class AdvantageStats:
 def assign_advantages(groups: Sequence[Group], settings: _HasAdvantageSettings) -> AdvantageStats:
     """Fill in `Response.advantage` from `Response.reward`, group by group.
 
-    A = (R - mean) / (std + advantage_eps). A NaN reward (every reward function returned None) is left out of
-    mean and std and gets advantage 0; a group whose rewards are all equal gets 0 throughout.
+    A = (R - mean) / (std + advantage_eps); in the hierarchical mode also `Response.plan_advantage`. A NaN
+    reward (every reward function returned None) is left out of mean and std and gets advantage 0; a group
+    whose rewards are all equal gets 0 throughout.
 
     Args:
         groups: scored groups; with `scale_rewards="batch"` all those of the generation batch.
@@ -78,6 +85,11 @@ def assign_advantages(groups: Sequence[Group], settings: _HasAdvantageSettings) 
     if scale not in SCALES:
         hint = did_you_mean(str(scale), SCALES)
         raise ConfigError(f"scale_rewards: got {scale!r}, expected one of {', '.join(SCALES)}.{hint}")
+    if settings.advantage_mode not in MODES:
+        hint = did_you_mean(str(settings.advantage_mode), MODES)
+        raise ConfigError(
+            f"advantage_mode: got {settings.advantage_mode!r}, expected one of {', '.join(MODES)}.{hint}"
+        )
     if settings.std_correction not in (0, 1):
         raise ConfigError(
             f"std_correction: got {settings.std_correction!r}, expected 0 (population) or 1 (sample)"
@@ -92,7 +104,11 @@ def assign_advantages(groups: Sequence[Group], settings: _HasAdvantageSettings) 
         rewards, offsets, scale=scale, ddof=int(settings.std_correction), eps=float(settings.advantage_eps)
     )
     for response, advantage in zip(responses, advantages.tolist(), strict=True):
-        response.advantage = advantage
+        response.advantage, response.plan_advantage = advantage, None
+    if settings.advantage_mode == "hierarchical":
+        hierarchical_advantages(
+            groups, rewards, zero_std, scale, int(settings.std_correction), float(settings.advantage_eps)
+        )
     applicable = ~np.isnan(rewards)
     spreads = [
         float(np.std(row[~np.isnan(row)]))

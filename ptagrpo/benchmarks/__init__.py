@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from .base import (
     INSTRUCTION,
     Benchmark,
@@ -110,8 +110,6 @@ def load(
 
 def at_hand(spec: BenchmarkSpec, path: str | os.PathLike | None = None) -> bool:
     """Whether the rows of a benchmark are in a local file (not whether they are whole)."""
-    from ..errors import DataError
-
     try:
         return bool(locate(spec, path))
     except (DataError, ConfigError):

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import ConfigError, did_you_mean
-from .arguments import TYPERS_OWN, normalise, read_yaml
+from . import app_study
+from .arguments import TYPERS_OWN, as_pairs, normalise, read_yaml
 
 app = typer.Typer(
     name="ptagrpo",
@@ -39,7 +40,15 @@ Columns = Annotated[
     typer.Option("--columns", help="rename columns: ours=theirs, as question=prompt_text (repeatable)"),
 ]
 Format = Annotated[
-    str | None, typer.Option("--data_format", help="auto, or a format of ptagrpo/data/formats")
+    str | None,
+    typer.Option("--data_format", help="auto, a format of ptagrpo/data/formats, or file.py with a FORMAT"),
+]
+SetConfig = Annotated[
+    str | None, typer.Option("--dataset_config", help="configuration of a data set of the hub")
+]
+SetSplit = Annotated[
+    str | None,
+    typer.Option("--dataset_train_split", help="split of a data set of the hub; default: its train"),
 ]
 Resume = Annotated[
     str | None,
@@ -60,6 +69,8 @@ def _defaults_from_yaml(context: typer.Context, config: Path | None) -> Path | N
         for name in values:
             if name not in names:
                 raise ConfigError(f"{config}: there is no option '{name}'.{did_you_mean(name, names)}")
+        if isinstance(values.get("columns"), dict):  # a mapping is written as one in YAML
+            values["columns"] = as_pairs(values["columns"])
         context.default_map = values
     return config
 
@@ -131,7 +142,10 @@ def quickstart(
 )
 def distill(
     data: Annotated[
-        str, typer.Argument(help="worked solutions: a file, hub id, or gsm8k, openthoughts, deepmath")
+        str,
+        typer.Argument(
+            help="worked solutions: a file, hub id, or gsm8k, openthoughts, openthoughts3, deepmath"
+        ),
     ],
     output: Annotated[Path, typer.Option(help="JSONL of records question, plan, think, answer")],
     teacher: Annotated[str | None, typer.Option(help="name of the model that the endpoint serves")] = None,
@@ -144,12 +158,20 @@ def distill(
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="finished replies; default: beside the output")] = None,
     data_format: Format = None,
+    dataset_config: SetConfig = None,
+    dataset_train_split: SetSplit = None,
     columns: Columns = None,
     limit: Limit = None,
+    contamination: Annotated[
+        str, typer.Option(help="compare with the benchmarks: auto (sets of the hub), check, drop, off")
+    ] = "auto",
     per_question: Annotated[
         int | None, typer.Option(min=1, help="at most so many solutions of a question")
     ] = None,
-    keep_wrong: Annotated[bool, typer.Option("--keep_wrong", help="keep solutions marked as wrong")] = False,
+    keep_wrong: Annotated[
+        bool,
+        typer.Option("--keep_wrong", help="keep solutions marked as wrong, do not compare their answers"),
+    ] = False,
     temperature: Annotated[float, typer.Option(min=0.0, help="of the teacher's sampling")] = 0.7,
     top_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 1.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="tokens of a reply at most")] = 1024,
@@ -174,6 +196,42 @@ def distill(
 
 
 @app.command(
+    epilog="Examples: ptagrpo contamination deepmath --against math500,aime24   |   ptagrpo contamination "
+    "q.jsonl --columns question=prompt_text --output report.json --clean clean.jsonl"
+)
+def contamination(
+    data: Annotated[str, typer.Argument(help="training questions: a file, hub id, or gsm8k, deepmath, ...")],
+    against: Annotated[
+        str | None,
+        typer.Option(help="benchmarks or JSONL files, with commas between; default: all benchmarks"),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="report as JSON, with every overlap")] = None,
+    clean: Annotated[Path | None, typer.Option(help="JSONL of the rows without an overlap")] = None,
+    n: Annotated[int, typer.Option(min=1, help="words in a row that make an overlap")] = 13,
+    min_overlap: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="count only overlaps of this part of a benchmark question's runs"
+        ),
+    ] = 0.0,
+    data_path: Annotated[
+        Path | None, typer.Option(help="folder of the benchmarks' files; else the hub")
+    ] = None,
+    data_format: Format = None,
+    dataset_config: SetConfig = None,
+    dataset_train_split: SetSplit = None,
+    columns: Columns = None,
+    limit: Limit = None,
+    progress: Annotated[bool, typer.Option("--progress/--no_progress")] = True,
+    config: YAML = None,
+) -> int | None:
+    """Do training questions occur in the benchmarks? Word n-gram overlap, with a report."""
+    from .run_contamination import run
+
+    return run(**{name: value for name, value in locals().items() if name not in ("run", "config")})
+
+
+@app.command(
     context_settings=SETTINGS,
     epilog="Examples: ptagrpo sft --model Qwen/Qwen2.5-0.5B --train_dataset plans.jsonl --output_dir cold "
     "--learning_rate 2e-5 --num_train_epochs 3   |   ptagrpo sft --config sft.yaml --seed 7. "
@@ -186,6 +244,8 @@ def sft(
     eval_dataset: EvalData = None,
     output_dir: Output = None,
     config: Config = None,
+    dataset_config: SetConfig = None,
+    dataset_train_split: SetSplit = None,
     columns: Columns = None,
     limit: Limit = None,
     resume: Resume = None,
@@ -199,6 +259,8 @@ def sft(
         "train_dataset": train_dataset,
         "eval_dataset": eval_dataset,
         "output_dir": output_dir,
+        "dataset_config": dataset_config,
+        "dataset_train_split": dataset_train_split,
         "columns": columns or [],
         "limit": limit,
         "resume": resume,
@@ -232,6 +294,8 @@ def train(
     ] = None,
     config: Config = None,
     data_format: Format = None,
+    dataset_config: SetConfig = None,
+    dataset_train_split: SetSplit = None,
     columns: Columns = None,
     limit: Limit = None,
     resume: Resume = None,
@@ -248,6 +312,8 @@ def train(
         "output_dir": output_dir,
         "reward_funcs": reward_funcs or [],
         "data_format": data_format,
+        "dataset_config": dataset_config,
+        "dataset_train_split": dataset_train_split,
         "columns": columns or [],
         "limit": limit,
         "resume": resume,
@@ -289,6 +355,10 @@ def evaluate(
     official: Annotated[
         bool, typer.Option("--official", help="grade by the published rules, random guesses included")
     ] = False,
+    prompting: Annotated[
+        str | None,
+        typer.Option(help="without training: cot, self_consistency (maj@k) or plan; sets the prompt"),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="only the first so many questions")] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="accept files with fewer rows than a benchmark has")
@@ -316,6 +386,9 @@ def benchmarks(
     from .run_benchmarks import run
 
     return run(data_path)
+
+
+app_study.add_commands(app)
 
 
 @app.command(
@@ -360,3 +433,27 @@ def convert(
     from .run_convert import run
 
     return run(source, target, tokenizer=tokenizer, dtype=dtype, max_shard_size=max_shard_size)
+
+
+@app.command(
+    epilog="Examples: ptagrpo view run   |   ptagrpo view run --watch --interval 30   |   "
+    "ptagrpo view run --output page.html --limit_mb 20"
+)
+def view(
+    run: Annotated[Path, typer.Argument(help="output_dir of a training run, finished or still going")],
+    output: Annotated[
+        Path | None, typer.Option(help="the page; default: view.html in the run's folder")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="write the page again whenever the run has written something")
+    ] = False,
+    interval: Annotated[float, typer.Option(min=0.2, help="seconds between two looks of --watch")] = 10.0,
+    limit_mb: Annotated[
+        float, typer.Option(help="megabytes of plan trees in the page; beyond it steps are thinned out")
+    ] = 48.0,
+    config: YAML = None,
+) -> int | None:
+    """One HTML page of a run: curves, and its plan trees to browse, search and compare. Loads nothing."""
+    from .run_view import run as write
+
+    return write(run, output=output, watch=watch, interval=interval, limit_mb=limit_mb)

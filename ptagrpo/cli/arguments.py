@@ -102,8 +102,19 @@ def merge(
     return options, settings
 
 
+def as_pairs(mapping: Mapping[Any, Any]) -> list[str]:
+    """A mapping, as YAML files have it, in the way that flags write it.
+
+    >>> as_pairs({"prompt": "question", "answer": "gold"})
+    ['prompt=question', 'answer=gold']
+    """
+    return [f"{ours}={theirs}" for ours, theirs in mapping.items()]
+
+
 def _own_value(config: Path | None, name: str, value: Any, *, listed: bool) -> Any:
     if listed:
+        if isinstance(value, dict):
+            return as_pairs(value)
         return [str(item) for item in value] if isinstance(value, list) else [str(value)]
     if isinstance(value, (list, dict)):
         raise ConfigError(f"{config}: {name}: expected one value, got a {type(value).__name__}")

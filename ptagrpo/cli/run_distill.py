@@ -22,6 +22,9 @@ def run(
     self_plan: str | None,
     cache: Path | None,
     data_format: str | None,
+    dataset_config: str | None,
+    dataset_train_split: str | None,
+    contamination: str,
     columns: list[str] | None,
     limit: int | None,
     per_question: int | None,
@@ -41,19 +44,22 @@ def run(
     progress: bool,
 ) -> None:
     """Distill plans and write records, drops and counts."""
-    from ..data import load_traces
+    from ..data import read_traces
     from ..distill import EndpointTeacher, SelfTeacher, distill_plans, write_report
 
     if (teacher is None) == (self_plan is None):
         raise ConfigError("give either --teacher NAME (an endpoint, with --base_url) or --self_plan MODEL")
-    traces = load_traces(
+    traces, skipped = read_traces(
         data,
         data_format=data_format or "auto",
         columns=key_values("columns", columns or []),
+        split=dataset_train_split,
+        config=dataset_config,
         limit=limit,
         per_question=per_question,
         keep_wrong=keep_wrong,
     )
+    traces, contaminated = _screened(traces, data, contamination, output, progress)
     if teacher is not None:
         who: Any = EndpointTeacher(
             teacher,
@@ -78,35 +84,66 @@ def run(
             batch_size=batch_size,
         )
     cache = cache or output.with_name(f"{output.stem}.cache.jsonl")
-    bar = _Bar(progress)
+    bar, answers = _Bar("plans", "reply", progress), _Bar("answers", "comparison", progress)
     try:
         report = distill_plans(
-            traces, who, cache=cache, attempts=attempts, max_words=max_words, on_progress=bar.update
+            traces,
+            who,
+            skipped=[*skipped, *contaminated],
+            verify=not keep_wrong,
+            cache=cache,
+            attempts=attempts,
+            max_words=max_words,
+            on_progress=bar.update,
+            on_verify=answers.update,
         )
     except KeyboardInterrupt:
         raise Interrupted(f"Finished replies are saved in {cache}; the same command goes on") from None
     finally:
         bar.close()
+        answers.close()
     paths = write_report(report, output)
     _tell(report, paths, input_price, output_price)
 
 
+def _screened(
+    traces: list[dict[str, Any]], data: str, mode: str, output: Path, progress: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Compare with the benchmarks; the traces to go on with, and those dropped with their reasons."""
+    from ..data import check_contamination, effective_mode
+    from ..io import atomic_write_json
+
+    mode = effective_mode(mode, data)
+    if mode == "off":
+        return traces, []
+    report = check_contamination(traces, progress=progress)
+    for line in report.lines():
+        typer.echo(line)
+    path = output.with_name(f"{output.stem}.contamination.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_json(path, report.to_dict())
+    typer.echo(f"every overlap: {path}")
+    why = report.reasons() if mode == "drop" else {}
+    dropped = [{**traces[row], "reason": reason} for row, reason in why.items()]
+    return [trace for row, trace in enumerate(traces) if row not in why], dropped
+
+
 class _Bar:
-    """Replies done, and tokens spent."""
+    """How far a part of the work is."""
 
-    def __init__(self, shown: bool):
-        self._shown, self._bar = shown, None
+    def __init__(self, name: str, unit: str, shown: bool):
+        self._name, self._unit, self._shown, self._bar = name, unit, shown, None
 
-    def update(self, done: int, total: int, tokens: int) -> None:
+    def update(self, done: int, total: int, tokens: int | None = None) -> None:
         if not self._shown:
             return
         if self._bar is None or self._bar.total != total:
             from tqdm.auto import tqdm
 
             self.close()
-            self._bar = tqdm(total=total, desc="plans", unit="reply")
+            self._bar = tqdm(total=total, desc=self._name, unit=self._unit)
         self._bar.n = done
-        self._bar.set_postfix_str(f"{tokens} tokens")
+        self._bar.set_postfix_str("" if tokens is None else f"{tokens} tokens")
 
     def close(self) -> None:
         if self._bar is not None:

@@ -29,13 +29,15 @@ def run_sft(
         return
     options, settings = _split(config, own, extras, SFTConfig)
     required(options, "model", "train_dataset", "output_dir")
-    args = _configuration(SFTConfig, config, settings)
+    args = _configuration(SFTConfig, config, settings, options["train_dataset"])
     from ..data import load_sft_rows
     from ..policy import Policy
     from ..training import SFTTrainer
 
-    read = {"columns": _columns(options)}
-    rows = load_sft_rows(options["train_dataset"], limit=_limit(options), **read)
+    read = {"columns": _columns(options), "config": options["dataset_config"]}
+    rows = load_sft_rows(
+        options["train_dataset"], limit=_limit(options), split=options["dataset_train_split"], **read
+    )
     evaluation = load_sft_rows(options["eval_dataset"], **read) if options["eval_dataset"] else None
     policy = Policy.from_pretrained(options["model"])
     typer.echo(f"sft: {len(rows)} rows, {policy.num_parameters:,} parameters, run in {args.output_dir}")
@@ -62,12 +64,18 @@ def run_train(
         return
     options, settings = _split(config, own, extras, config_class)
     required(options, "model", "train_dataset", "output_dir")
-    args = _configuration(config_class, config, {**settings, "algorithm": algorithm})
+    args = _configuration(
+        config_class, config, {**settings, "algorithm": algorithm}, options["train_dataset"]
+    )
     reward_funcs = [load_reward(name) for name in options["reward_funcs"]]
     from ..policy import Policy
 
     questions = _questions(
-        options["train_dataset"], options, needs_answer=not reward_funcs, limit=_limit(options)
+        options["train_dataset"],
+        options,
+        needs_answer=not reward_funcs,
+        limit=_limit(options),
+        split=options["dataset_train_split"],
     )
     evaluation = (
         _questions(options["eval_dataset"], options, needs_answer=not reward_funcs)
@@ -139,9 +147,14 @@ def _split(
     return options, settings
 
 
-def _configuration(config_class: type, config: Path | None, settings: dict[str, Any]) -> Any:
+def _configuration(config_class: type, config: Path | None, settings: dict[str, Any], source: str) -> Any:
+    """The configuration of a run on `source`; from here on it is told which mode of the contamination check
+    applies, since the trainer gets rows and not where they come from."""
+    from ..data import effective_mode
+
     try:
-        return config_class.from_dict(settings)
+        args = config_class.from_dict(settings)
+        return args.replace(contamination=effective_mode(args.contamination, source))
     except ConfigError as error:
         raise ConfigError(
             str(error) if config is None else f"{error} (settings of {config} and flags)"
@@ -160,13 +173,23 @@ def _limit(options: Mapping[str, Any]) -> int | None:
 
 
 def _questions(
-    source: str, options: Mapping[str, Any], *, needs_answer: bool, limit: int | None = None
+    source: str,
+    options: Mapping[str, Any],
+    *,
+    needs_answer: bool,
+    limit: int | None = None,
+    split: str | None = None,
 ) -> list[Any]:
     """RL questions; those without a reference answer are left out where the answer is what is rewarded."""
     from ..data import load_questions
 
     questions = load_questions(
-        source, data_format=options["data_format"] or "auto", columns=_columns(options), limit=limit
+        source,
+        data_format=options["data_format"] or "auto",
+        columns=_columns(options),
+        split=split,
+        config=options["dataset_config"],
+        limit=limit,
     )
     kept = [q for q in questions if q.answer is not None] if needs_answer else questions
     if not kept:

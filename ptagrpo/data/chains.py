@@ -124,15 +124,26 @@ class Problem:
         """ "test" for one tenth of all structures, else "train"."""
         return "test" if zlib.crc32(self.structure().encode()) % TEST_SHARE == 0 else "train"
 
-    def think(self, plan: Sequence[str] | None = None, guess: random.Random | None = None) -> tuple[str, str]:
+    def think(
+        self,
+        plan: Sequence[str] | None = None,
+        guess: random.Random | None = None,
+        slip: float = 0.0,
+    ) -> tuple[str, str]:
         """Work through `plan` (default: the right one) in reverse; return the reasoning and its answer.
 
         A quantity that a definition needs and that the plan leaves out is guessed with `guess`.
 
+        Args:
+            slip: chance, drawn with `guess`, that the result of a sum is written down as any of the values,
+                right or wrong, and used as such from there on.
+
         Raises:
-            ConfigError: the plan leaves something out and there is no `guess`, or it does not begin with the
-                goal.
+            ConfigError: the plan leaves something out, or there is a `slip`, and there is no `guess`; or the
+                plan does not begin with the goal.
         """
+        if slip and guess is None:
+            raise ConfigError(f"slip: got {slip}, which needs a generator to draw with; pass guess=")
         plan = tuple(self.plan if plan is None else plan)
         if not plan or plan[0] != self.goal:
             raise ConfigError(f"plan: expected it to begin with the goal {self.goal!r}, got {list(plan)}")
@@ -149,6 +160,8 @@ class Problem:
                     values[parent] = guess.randrange(MODULUS)
                 numbers.append(values[parent])
             values[name] = sum(numbers) % MODULUS
+            if slip and definition.parents and guess is not None and guess.random() < slip:
+                values[name] = guess.randrange(MODULUS)
             if definition.parents:
                 sums = " plus ".join(str(number) for number in numbers)
                 sentences.append(f"{name} {' plus '.join(definition.terms)} = {sums} = {values[name]}.")
@@ -227,24 +240,27 @@ def questions(count: int, *, split: str, seed: int, lengths: Sequence[int] = LEN
     ]
 
 
-def clean_record(problem: Problem) -> dict[str, str]:
+def clean_record(problem: Problem, rng: random.Random | None = None, slip: float = 0.0) -> dict[str, str]:
     """The right plan with right reasoning: a record (question, plan, think, answer) for supervised training.
+
+    With `slip` the reasoning errs that often (see `Problem.think`), and the answer with it: a model trained on
+    such records plans rightly and calculates noisily.
     """
-    think, answer = problem.think()
+    think, answer = problem.think(guess=rng, slip=slip)
     return {"question": problem.question, "plan": " ".join(problem.plan), "think": think, "answer": answer}
 
 
 def teacher_record(
-    problem: Problem, rng: random.Random, stop: Sequence[float] = TIRING_TEACHER
+    problem: Problem, rng: random.Random, stop: Sequence[float] = TIRING_TEACHER, slip: float = 0.0
 ) -> dict[str, str]:
-    """A record by a teacher that tires: after `j` names it ends its plan with chance `stop[j - 1]`, and
-    guesses the rest."""
+    """A record by a teacher that tires: after `j` names it ends its plan with chance `stop[j - 1]` (the last
+    one for longer plans), and guesses the rest. `slip`: see `clean_record`."""
     plan = [problem.plan[0]]
     for name in problem.plan[1:]:
         if rng.random() < stop[min(len(plan), len(stop)) - 1]:
             break
         plan.append(name)
-    think, answer = problem.think(plan, rng)
+    think, answer = problem.think(plan, rng, slip)
     return {"question": problem.question, "plan": " ".join(plan), "think": think, "answer": answer}
 
 

@@ -1,14 +1,19 @@
-"""From any source of rows to what the stages take: RL questions, worked solutions, SFT rows."""
+"""From any source of rows to what the stages take: RL questions and SFT rows (`traces.py`: worked solutions)."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
 from ..records import Question
 from .columns import ID_COLUMNS, PROMPT_COLUMNS, answer_text, first_column, is_messages, rename
-from .formats import FALLBACK, RowFormat, Trace, all_formats, find_format
+from .formats import FALLBACK, Hub, RowFormat, all_formats, find_format, get_format
+from .hub import looks_like_hub_id
+from .outside import names_a_file
+from .pictures import images_of
 from .readers import Source, SourceRow, read_rows
 
 
@@ -18,20 +23,25 @@ def load_questions(
     data_format: str = "auto",
     columns: Mapping[str, str] | None = None,
     split: str | None = None,
+    config: str | None = None,
     limit: int | None = None,
     require_answer: bool = False,
 ) -> list[Question]:
     """Read RL questions.
 
     Args:
-        source: see `read_rows`; also the name of a format with a home on the hub ("gsm8k", ...).
-        data_format: a format's name, or "auto" to recognise it by the columns of the first row.
+        source: see `read_rows`; also the name of a data set that `ptagrpo.data.formats` knows ("gsm8k", ...),
+            or the path of a Python file that describes one. Its own file in the folder PTAGRPO_DATA comes first,
+            then the hub.
+        data_format: a format's name, the path of its Python file, or "auto" to recognise it by the columns of
+            the first row.
         columns: renames columns first, {our name: the data set's name}.
+        split, config: of a data set of the hub; None: its usual ones.
         limit: at most this many questions, the first ones.
         require_answer: refuse rows whose answer is null or blank (else `answer` is None there).
 
     Returns:
-        One `Question` a row; `columns` holds every column but the prompt and the id, for the rewards.
+        One `Question` a row; `columns` holds every column but prompt, id and pictures, for the rewards.
         Ids are the row's own, else "<row number>"; a repeated id gets "#2", "#3", ... appended.
 
     Raises:
@@ -40,59 +50,26 @@ def load_questions(
     >>> load_questions([{"question": "1+1?", "answer": 2, "level": 1}])[0].columns
     {'answer': 2, 'level': 1}
     """
-    rows, spec = _open(source, data_format, columns, split, limit)
+    rows, spec = open_rows(source, data_format, columns, split, config, limit)
+    return questions_of(rows, spec, require_answer=require_answer)
+
+
+def questions_of(rows: list[SourceRow], spec: RowFormat, *, require_answer: bool = False) -> list[Question]:
+    """One `Question` a row, as `load_questions` gives them."""
     if spec.question is None:
         raise ConfigError(f"the data format '{spec.name}' does not hold RL questions")
-    questions, seen = [], set()
+    questions: list[Question] = []
+    seen: set[str] = set()
     for row in rows:
         try:
             prompt, answer = spec.question(row.values)
+            images = images_of(row.values, spec.image_columns, row.file)
         except ValueError as error:
             raise row.error(f"{error} (data format '{spec.name}': {spec.columns})") from error
         if require_answer and answer is None:
             raise row.error(f"expected a reference answer (data format '{spec.name}': {spec.columns})")
-        questions.append(Question(_unique_id(row, seen), prompt, answer, _other_columns(row)))
+        questions.append(Question(unique_id(row, seen), prompt, answer, _other_columns(row, spec), images))
     return questions
-
-
-def load_traces(
-    source: Source,
-    *,
-    data_format: str = "auto",
-    columns: Mapping[str, str] | None = None,
-    split: str | None = None,
-    limit: int | None = None,
-    per_question: int | None = None,
-    keep_wrong: bool = False,
-) -> list[dict[str, Any]]:
-    """Read worked solutions: rows {"id", "question", "think", "answer"}, what plan distillation starts from.
-
-    Args:
-        per_question: at most this many solutions of one row, the first ones (None: all).
-        keep_wrong: keep solutions that the data set itself marks as wrong.
-        source, data_format, columns, limit: as in `load_questions`; `limit` counts rows of the source.
-
-    Raises:
-        DataError: a malformed row, or no solution in all rows.
-    """
-    rows, spec = _open(source, data_format, columns, split, limit)
-    if spec.traces is None:
-        raise ConfigError(f"the data format '{spec.name}' holds no worked solutions to summarise")
-    found, seen = [], set()
-    for row in rows:
-        try:
-            traces = spec.traces(row.values)
-        except ValueError as error:
-            raise row.error(f"{error} (data format '{spec.name}': {spec.columns})") from error
-        kept = [t for t in traces if keep_wrong or t.correct is not False][:per_question]
-        name = _unique_id(row, seen)
-        found += [_trace_row(t, name if len(kept) == 1 else f"{name}/{k}") for k, t in enumerate(kept)]
-    if not found:
-        raise DataError(
-            f"no worked solution in {len(rows)} rows (data format '{spec.name}': {spec.columns})",
-            file=rows[0].file,
-        )
-    return found
 
 
 def load_sft_rows(
@@ -100,6 +77,7 @@ def load_sft_rows(
     *,
     columns: Mapping[str, str] | None = None,
     split: str | None = None,
+    config: str | None = None,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
     """Read rows for stage 1, checked one by one.
@@ -110,7 +88,7 @@ def load_sft_rows(
     Raises:
         DataError: a row is none of these, or a part is missing, not text or blank; names file and line.
     """
-    rows, _ = _open(source, FALLBACK, columns, split, limit)
+    rows, _ = open_rows(source, FALLBACK, columns, split, config, limit)
     for row in rows:
         try:
             check_sft_row(row.values)
@@ -160,18 +138,24 @@ def _sft_row(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"question": row[name], **rest, "answer": answer_text(row["answer"])}
 
 
-def _open(
-    source: Source, data_format: str, columns: Mapping[str, str] | None, split: str | None, limit: int | None
+def open_rows(
+    source: Source,
+    data_format: str,
+    columns: Mapping[str, str] | None,
+    split: str | None,
+    config: str | None,
+    limit: int | None,
 ) -> tuple[list[SourceRow], RowFormat]:
+    """The rows of a source, with columns renamed, and the format that reads them. See `load_questions`."""
     if limit is not None and limit < 1:
         raise ConfigError(f"limit: expected at least 1 row, got {limit}")
-    if isinstance(source, str) and source in all_formats() and all_formats()[source].hub:
-        spec = all_formats()[source]
-        rows = read_rows(spec.hub.repo, config=spec.hub.config, split=split or spec.hub.split)
-        data_format = spec.name if data_format == "auto" else data_format
+    spec = named_set(source)
+    if spec is None:
+        rows = read_rows(source, split=split or "train", config=config, limit=limit)
     else:
-        rows = read_rows(source, split=split or "train")
-    rows = rows[:limit]
+        home, split, config = _home(spec, split, config)
+        rows = read_rows(home, split=split, config=config, limit=limit)
+        data_format = str(source) if data_format == "auto" else data_format
     if columns:
         renamed = []
         for row in rows:
@@ -183,7 +167,49 @@ def _open(
     return rows, find_format(data_format, rows[0].values)
 
 
-def _unique_id(row: SourceRow, seen: set[str]) -> str:
+def _home(spec: RowFormat, split: str | None, config: str | None) -> tuple[Source, str, str | None]:
+    """Where to read a data set: its own file, its own rows or the hub; with split and configuration."""
+    usual = spec.hub or Hub("")
+    chosen = split or usual.split
+    folder = os.environ.get("PTAGRPO_DATA")
+    path = Path(folder, spec.file) if folder and spec.file else None
+    if path is not None and path.exists() and chosen == usual.split and config is None:
+        return path, chosen, None
+    if spec.rows is not None:
+        return spec.rows(chosen), chosen, None
+    return usual.repo, chosen, config or usual.config
+
+
+def named_set(source: Source) -> RowFormat | None:
+    """The data set that `source` names: "gsm8k", or a Python file with the `FORMAT` of one; else None.
+
+    Raises:
+        ConfigError: a Python file without a format, or one whose format does not say where its data is.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        return None
+    name = str(source)
+    if names_a_file(name):
+        spec = get_format(name)
+        if spec.hub is None and spec.rows is None:
+            raise ConfigError(
+                f"{name}: its format says how to read rows, not where they are (hub= or rows=): name the data "
+                f"as the source and this file as the data format"
+            )
+        return spec
+    spec = None if Path(name).exists() else all_formats().get(name)
+    return spec if spec is not None and (spec.hub or spec.rows) else None
+
+
+def from_the_hub(source: Source) -> bool:
+    """Whether `source` is a public data set: one named here, or a hub id."""
+    spec = named_set(source)
+    if spec is not None:
+        return spec.hub is not None
+    return isinstance(source, str) and not Path(source).exists() and looks_like_hub_id(source)
+
+
+def unique_id(row: SourceRow, seen: set[str]) -> str:
     name = first_column(row.values, ID_COLUMNS)
     base = str(row.index) if name is None else str(row.values[name])
     unique, copy = base, 1
@@ -194,10 +220,6 @@ def _unique_id(row: SourceRow, seen: set[str]) -> str:
     return unique
 
 
-def _other_columns(row: SourceRow) -> dict[str, Any]:
-    prompt = first_column(row.values, PROMPT_COLUMNS)
-    return {name: value for name, value in row.values.items() if name not in (prompt, "id")}
-
-
-def _trace_row(trace: Trace, name: str) -> dict[str, Any]:
-    return {"id": name, "question": trace.question, "think": trace.think, "answer": trace.answer}
+def _other_columns(row: SourceRow, spec: RowFormat) -> dict[str, Any]:
+    apart = {first_column(row.values, PROMPT_COLUMNS), "id", *spec.image_columns}
+    return {name: value for name, value in row.values.items() if name not in apart}

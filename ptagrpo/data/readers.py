@@ -1,7 +1,8 @@
 """Rows from wherever they live: a list, JSONL, a JSON array, parquet, a `datasets.Dataset`, the hub.
 
 Every row remembers where it came from, so that an error about its contents can name the file and the line.
-What the columns mean is not known here: see `ptagrpo.data.formats`.
+Rows are read one after another, so that a limit is a limit on reading too. What the columns mean is not known
+here: see `ptagrpo.data.formats`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, DataError, did_you_mean
+from .hub import hub_rows, looks_like_hub_id
 
 Source = str | os.PathLike | Iterable[Mapping[str, Any]]
 
@@ -36,14 +39,19 @@ class SourceRow:
         return DataError(message, file=self.file, line=self.line)
 
 
-def read_rows(source: Source, *, split: str = "train", config: str | None = None) -> list[SourceRow]:
-    """Read all rows of `source`.
+def read_rows(
+    source: Source, *, split: str = "train", config: str | None = None, limit: int | None = None
+) -> list[SourceRow]:
+    """Read the rows of `source`.
 
     Args:
-        source: a path to `.jsonl`, `.json` or `.parquet`, a hub id ("org/name"), an iterable of mappings, or
-            anything that looks like a `datasets.Dataset` (has `column_names` and yields mappings).
-        split: which split to read; used only for hub ids.
-        config: the hub data set's configuration; used only for hub ids.
+        source: a path to `.jsonl`, `.json` or `.parquet`; a folder with the shards of a hub data set
+            (`train-00000-of-00002.parquet`, in it, in `data/` or in a folder called like `config`); a hub id
+            ("org/name"); an iterable of mappings, or anything that looks like a `datasets.Dataset` (has
+            `column_names` and yields mappings).
+        split: which split to read; used only for folders and hub ids.
+        config: the hub data set's configuration; used only for folders and hub ids.
+        limit: at most this many rows, the first ones; the rest is not read.
 
     Raises:
         DataError: missing or empty file, malformed line (file and line are named), not an object.
@@ -53,20 +61,45 @@ def read_rows(source: Source, *, split: str = "train", config: str | None = None
     [{'question': '1+1?', 'answer': '2'}]
     """
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
+        path, where = Path(source), str(source)
+        shards = _shards(path, split, config) if path.is_dir() else []
         if path.is_file():
-            rows = list(_read_file(path))
-        elif isinstance(source, str) and not path.exists() and _looks_like_hub_id(source):
-            rows = _read_hub(source, config, split)
+            rows = _read_file(path)
+        elif shards:
+            rows = _read_shards(shards)
+        elif isinstance(source, str) and not path.exists() and looks_like_hub_id(source):
+            streamed = limit is not None
+            rows = (
+                SourceRow(values, index, source)
+                for index, values in enumerate(hub_rows(source, config, split, streamed=streamed))
+            )
         else:
             raise DataError(_missing(path), file=str(path))
-        where = str(source)
     else:
-        rows = list(_in_memory(source))
-        where = type(source).__name__
-    if not rows:
+        rows, where = _in_memory(source), type(source).__name__
+    found = list(islice(rows, limit))
+    if not found:
         raise DataError("expected at least one row, found none", file=where)
-    return rows
+    return found
+
+
+def _shards(folder: Path, split: str, config: str | None) -> list[Path]:
+    """The files of `split` in a local copy of a hub data set, in order."""
+    name = re.compile(rf"{re.escape(split)}-\d+-of-\d+(?:-\w+)?\.(?:parquet|jsonl|json)")
+    places = [folder / config] if config else []
+    for place in [*places, folder, folder / "data"]:
+        found = sorted(path for path in place.glob(f"{split}-*") if name.fullmatch(path.name))
+        if found:
+            return found
+    return []
+
+
+def _read_shards(files: list[Path]) -> Iterator[SourceRow]:
+    index = 0
+    for path in files:
+        for row in _read_file(path):
+            yield SourceRow(row.values, index, row.file, row.line)
+            index += 1
 
 
 def _missing(path: Path) -> str:
@@ -177,12 +210,15 @@ def _read_parquet(path: Path) -> Iterator[SourceRow]:
             f"{path}: reading parquet needs the optional package pyarrow: pip install 'ptagrpo[data]', "
             "or convert the file to JSONL"
         ) from error
+    index = 0
     try:
-        table = parquet.read_table(path)
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1000):
+                for values in batch.to_pylist():
+                    yield SourceRow(values, index, str(path))
+                    index += 1
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"expected a parquet file: {error}", file=str(path)) from error
-    for index, values in enumerate(table.to_pylist()):
-        yield SourceRow(values, index, str(path))
 
 
 READERS = {".jsonl": _read_jsonl, ".ndjson": _read_jsonl, ".json": _read_json, ".parquet": _read_parquet}
@@ -204,24 +240,3 @@ def _skip_space(text: str, position: int) -> int:
 def _shown(raw: bytes, limit: int = 60) -> str:
     text = raw.decode("utf-8", "backslashreplace").strip()
     return repr(text if len(text) <= limit else text[:limit] + "…")
-
-
-def _looks_like_hub_id(name: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None and not name.endswith(
-        tuple(READERS)
-    )
-
-
-def _read_hub(name: str, config: str | None, split: str) -> list[SourceRow]:
-    try:
-        import datasets
-    except ImportError as error:
-        raise ConfigError(
-            f"'{name}' is not a file here. To read it as a data set of the hub, install the optional package "
-            "datasets: pip install 'ptagrpo[data]'"
-        ) from error
-    try:
-        data = datasets.load_dataset(name, config, split=split)
-    except Exception as error:  # the library raises many kinds; its own message says most
-        raise DataError(f"could not load split '{split}' from the hub: {error}", file=name) from error
-    return [SourceRow(dict(row), index, name) for index, row in enumerate(data)]

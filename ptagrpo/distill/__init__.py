@@ -10,6 +10,7 @@ from .checks import check_plan, clean_plan
 from .run import DistillReport, distill_plans, write_report
 from .selfplan import SelfTeacher
 from .teacher import EndpointTeacher
+from .verify import mismatches
 
 __all__ = [
     "DistillReport",
@@ -20,6 +21,7 @@ __all__ = [
     "check_plan",
     "clean_plan",
     "distill_plans",
+    "mismatches",
     "request_key",
     "write_report",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from ..answers.stated import states_answer
 from ..parsing import TAGS
 
 _THOUGHT = re.compile(r"^\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
@@ -58,39 +59,3 @@ def check_plan(
         return f"it is too long ({words} words, more than {max_words})"
     stated = states_answer(plan, question, answer)
     return f"it states the final answer ('{stated}')" if stated else None
-
-
-_LATEX = re.compile(r"\\(?:left|right|displaystyle|,|;|!|quad)(?![A-Za-z])")
-_ASSERTS = (
-    r"(?:=|≈|\\approx|\bis|\bare|\bequals?|\bgives?|\byields?|\bget|\b(?:answer|result)\b[^.\n]{0,20}?)"
-)
-
-
-def states_answer(plan: str, question: str, answer: str) -> str | None:
-    """The words of `plan` that give `answer` away, or None.
-
-    A boxed text always does. A distinctive answer (more than two characters, not in the question) does
-    wherever it stands as a word of its own. A short one ("2", "x") also numbers steps and names variables, so
-    it counts only where it is asserted ("= 2", "is 2", "the answer, 2").
-    """
-    if "\\boxed" in plan:
-        return "\\boxed"
-    text, wanted = _plain(plan), _plain(answer)
-    if not wanted:
-        return None
-    whole = rf"(?<![\w.^/\\]){re.escape(wanted)}(?![\w^/]|\.\d)"
-    asserted = re.search(rf"{_ASSERTS}\s*{whole}", text, re.IGNORECASE)
-    if asserted:
-        return asserted[0].strip()
-    if len(wanted) > 2 and not re.search(whole, _plain(question)):
-        found = re.search(whole, text)
-        return found[0] if found else None
-    return None
-
-
-def _plain(text: str) -> str:
-    """Mathematics without dollars, spacing commands and bold; single spaces; `1,000` as `1000`."""
-    text = _LATEX.sub(" ", text.replace("$", " ").replace("**", "").replace("\\(", " ").replace("\\)", " "))
-    text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
-    return " ".join(text.split())

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..answers import Judge
 from ..errors import ConfigError
 from ..io import atomic_write_json, write_jsonl
 from .cache import Reply, ReplyCache, request_key
 from .checks import check_plan, check_solution, clean_plan
 from .prompts import ask_again, plan_request
 from .teacher import Request, Teacher
+from .verify import mismatches
 
 
 @dataclass
@@ -23,7 +25,8 @@ class DistillReport:
     """What came of a distillation.
 
     rows: records {"id", "question", "plan", "think", "answer"} in the order of the traces.
-    dropped: {"id", "question", "reason", "plan"} of every trace that gave no record.
+    dropped: {"id", "question", "reason", "plan"} of everything that gave no record: what was `skipped` while
+        reading, then traces in their order. "plan" is the teacher's last reply, "" where it was never asked.
     requests, cached: replies asked for in this run, replies taken from the cache. retries: repeated requests.
     prompt_tokens, completion_tokens: of this run's replies, as counted by the endpoint.
     uncounted: replies without token counts.
@@ -78,15 +81,24 @@ def distill_plans(
     traces: Sequence[Mapping[str, Any]],
     teacher: Teacher,
     *,
+    skipped: Sequence[Mapping[str, Any]] = (),
+    verify: bool = True,
+    judge_timeout: float = 5.0,
     cache: str | os.PathLike | None = None,
     attempts: int = 2,
     max_words: int = 200,
     on_progress: Callable[[int, int, int], None] | None = None,
+    on_verify: Callable[[int, int], None] | None = None,
 ) -> DistillReport:
     """Have `teacher` summarise every worked solution into a plan.
 
     Args:
-        traces: rows {"id", "question", "think", "answer"}, as `ptagrpo.data.load_traces` gives them.
+        traces: rows {"id", "question", "think", "answer"} and optionally "reference", as
+            `ptagrpo.data.read_traces` gives them.
+        skipped: rows {"id", "question", "reason"} that were left out before, for the report.
+        verify: drop traces whose answer differs from the reference or from the end of their own reasoning (see
+            `verify.py`), unasked. on_verify: called as f(done, total) meanwhile.
+        judge_timeout: seconds for one comparison of answers.
         cache: JSONL file of finished replies. A run that was killed, given the same file, asks only for the
         rest.
         attempts: how often a trace is asked for; after a refused plan the teacher is told why and asked
@@ -95,7 +107,8 @@ def distill_plans(
         on_progress: called as f(done, total, tokens) within each round of attempts.
 
     Returns:
-        Records and drops that together cover every trace. A trace given twice is asked for once.
+        Records and drops that together cover every trace and everything skipped. A trace given twice is asked
+        for once.
 
     Raises:
         TeacherError: the endpoint refuses the key or is gone. Finished replies are in the cache.
@@ -104,14 +117,16 @@ def distill_plans(
     if attempts < 1 or max_words < 1:
         raise ConfigError(f"attempts and max_words: expected at least 1, got {attempts} and {max_words}")
     report = DistillReport(teacher=teacher.name)
-    works: dict[tuple[str, str, str], _Work] = {}
+    report.dropped = [{**_head(row), "reason": row["reason"], "plan": ""} for row in skipped]
+    works: dict[tuple[str | None, ...], _Work] = {}
     for trace in traces:
-        identity = (trace["question"], trace["think"], trace["answer"])
-        if identity not in works:
+        if _identity(trace) not in works:
             work = _Work(trace, plan_request(trace["question"], trace["think"], max_words))
             work.reason = check_solution(trace["think"])
             work.failed = work.reason is not None
-            works[identity] = work
+            works[_identity(trace)] = work
+    if verify:
+        _verify([work for work in works.values() if not work.failed], judge_timeout, on_verify)
     retries_before = teacher.retries
     with ReplyCache(cache) as replies:
         for attempt in range(attempts):
@@ -124,13 +139,27 @@ def distill_plans(
             _round(pending, teacher, replies, report, max_words, on_progress)
     report.retries = teacher.retries - retries_before
     for trace in traces:
-        work = works[trace["question"], trace["think"], trace["answer"]]
-        row = {"id": trace["id"], "question": trace["question"]}
+        work, row = works[_identity(trace)], _head(trace)
         if work.plan is not None:
             report.rows.append({**row, "plan": work.plan, "think": trace["think"], "answer": trace["answer"]})
         else:
             report.dropped.append({**row, "reason": work.reason, "plan": work.reply})
     return report
+
+
+def _head(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"id": row["id"], "question": row["question"]}
+
+
+def _identity(trace: Mapping[str, Any]) -> tuple[str | None, ...]:
+    return tuple(trace.get(name) for name in ("question", "think", "answer", "reference"))
+
+
+def _verify(works: list[_Work], timeout: float, on_verify: Callable[[int, int], None] | None) -> None:
+    with Judge(timeout) as judge:
+        reasons = mismatches([work.trace for work in works], judge, on_progress=on_verify)
+    for place, reason in reasons.items():
+        works[place].failed, works[place].reason = True, reason
 
 
 def _round(

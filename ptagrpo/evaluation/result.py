@@ -10,6 +10,7 @@ from typing import Any
 from ..answers import STATUSES, normalize_answer
 from .intervals import Interval, balanced_interval, clustered_interval
 from .passk import majority, pass_at_k
+from .prompting import MODES
 
 Row = Mapping[str, Any]
 
@@ -89,6 +90,14 @@ class EvalResult:
         return balanced_interval([parts[name] for name in sorted(parts)])
 
     @property
+    def figure(self) -> dict[str, Any]:
+        """The figure that counts for the way of prompting: {"name": "avg@k" or "maj@k", mean, low, high, ...}."""
+        name = self.settings.get("prompting")
+        votes = name is not None and MODES[name].votes
+        interval = self.maj() if votes else self.interval
+        return {"name": f"{'maj' if votes else 'avg'}@{self.k}", **interval_dict(interval)}
+
+    @property
     def statuses(self) -> dict[str, int]:
         """How many samples ended as correct, wrong, no_answer, timeout, error."""
         counts = Counter(row["status"] for row in self.rows)
@@ -132,6 +141,8 @@ class EvalResult:
             "statuses": self.statuses,
             "mean_tokens": sum(tokens) / len(tokens),
             "max_tokens": max(tokens),
+            "tokens_per_question": sum(tokens) / len(self.by_question()),
+            "figure": self.figure,
             "truncated": length / len(self.rows),
             "groups": {
                 column: {value: interval_dict(interval) for value, interval in self.group_by(column).items()}

@@ -22,6 +22,7 @@ from ..errors import ConfigError, DataError
 from ..io import append_jsonl, atomic_write_json
 from ..records import Question
 from .grading import Grader
+from .prompting import prompting_mode
 from .prompts import check_style, make_image_prompt, make_prompt
 from .result import EvalResult
 from .settings import SAMPLES, SUMMARY, open_output, policy_fingerprint, questions_fingerprint
@@ -41,6 +42,7 @@ def evaluate(
     min_p: float = 0.0,
     max_new_tokens: int = 2048,
     prompt_style: str = "plan",
+    prompting: str | None = None,
     stop: Sequence[str] = (),
     output_dir: str | os.PathLike | None = None,
     seed: int = 0,
@@ -63,6 +65,8 @@ def evaluate(
             unique ids.
         temperature, top_p, top_k, min_p, max_new_tokens, stop: as `Policy.generate`; temperature 0 is greedy.
         prompt_style: "plan", "official", "cot" or "raw" (see `make_prompt`).
+        prompting: "cot", "self_consistency" or "plan" (see `prompting`): sets the prompt style, and which figure
+            counts.
         output_dir: gets `samples.jsonl` (one row a sample), `settings.json` and `summary.json`. If it holds
             the beginning of the same evaluation, that is continued. None: nothing is written.
         judge: used and left open; None: one is made and closed.
@@ -87,6 +91,8 @@ def evaluate(
     ):
         if value is not None and value < 1:
             raise ConfigError(f"evaluate: {name} is {value}, expected at least 1")
+    if prompting is not None:
+        prompt_style = prompting_mode(prompting, k).prompt_style
     check_style(prompt_style)
     loaded = _questions(benchmark, limit)
     name, questions, spec = loaded.name, loaded.questions, loaded.spec
@@ -103,6 +109,7 @@ def evaluate(
         "benchmark": name,
         "k": k,
         "prompt_style": prompt_style,
+        "prompting": prompting,
         "seed": seed,
         "kind": kind,
         "limit": limit,

@@ -33,7 +33,7 @@ def results_table(results: Sequence[EvalResult]) -> Any:
             str(statuses["no_answer"]),
             str(statuses["timeout"] + statuses["error"]),
             f"{100 * summary['truncated']:.0f}%",
-            f"{summary['mean_tokens']:.0f}",
+            f"{summary['mean_tokens']:.0f}" + (f" x {result.k}" if result.k > 1 else ""),
         )
     return table
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..statistics import mcnemar
+
 Z95 = 1.959963984540054
 
 
@@ -156,17 +158,6 @@ def paired(a: HeldOut, b: HeldOut) -> Paired:
     half = Z95 * math.sqrt(variance / n)
     only_a, only_b = differences.count(1), differences.count(-1)
     return Paired(a.name, b.name, mean, mean - half, mean + half, only_a, only_b, mcnemar(only_a, only_b))
-
-
-def mcnemar(only_a: int, only_b: int) -> float:
-    """Exact two-sided p-value that discordant pairs fall on either side alike (a sign test).
-
-    >>> mcnemar(0, 0), round(mcnemar(1, 9), 4)
-    (1.0, 0.0215)
-    """
-    n = only_a + only_b
-    tail = sum(math.comb(n, i) for i in range(min(only_a, only_b) + 1))
-    return min(1.0, 2 * tail / 2**n)
 
 
 def percent(value: float) -> str:

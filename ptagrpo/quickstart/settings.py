@@ -156,6 +156,7 @@ class QuickstartSettings:
             save_steps=20,
             save_total_limit=1,
             log_completions=True,
+            num_completions_to_print=0,
             disable_tqdm=not progress,
         )
 

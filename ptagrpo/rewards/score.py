@@ -33,11 +33,13 @@ class RewardStats:
     verdicts: how many responses were "correct", "wrong", "no_answer", "timeout", "error".
     metrics: what user functions passed to `log_metric(name, value)`; the mean if a name came more than once.
     extra: what user functions passed to `log_extra(column, values)`, one value per response.
+    weights: weight of each part in the total reward.
     """
 
     verdicts: Counter[str] = field(default_factory=Counter)
     metrics: dict[str, float] = field(default_factory=dict)
     extra: dict[str, list[Any]] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
 
 
 def score_groups(
@@ -76,7 +78,7 @@ def score_groups(
     responses = [response for group in groups for response in group.responses]
     funcs = functions.prepare(reward_funcs, reserved=BUILT_IN)
     weights = _weights(settings, funcs, reward_weights)
-    stats = RewardStats()
+    stats = RewardStats(weights=weights)
     parts: list[dict[str, float | None]] = [{} for _ in responses]
 
     verdicts = _judge(groups, settings, judge)

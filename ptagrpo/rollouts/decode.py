@@ -1,7 +1,7 @@
 """One decode loop over many questions: what flat and tree rollouts share.
 
-Splits the questions by a memory budget, holds the KV cache of one part, draws continuations and builds
-records. It does not know what a plan is.
+Splits the questions by a memory budget, holds the KV cache of one part, draws continuations (as many side by
+side as the budget allows, the next one where one ends) and builds records. It does not know what a plan is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import _core
+from ..generation import PAGE_TOKENS, decode_rows, kv_bytes
 from ..parsing import parse_response
 from ..records import Group, Question, Response, Segment
 from .params import SamplingParams
@@ -27,7 +28,9 @@ FINISH = ("length", "eos", "stop")
 
 @dataclass(frozen=True)
 class Draw:
-    """One continuation: the handle of its KV segment, and what was sampled (its parent is set later)."""
+    """One continuation: the handle of its KV segment (-1: not kept), and what was sampled (its parent is set
+    later).
+    """
 
     handle: int
     token_ids: np.ndarray
@@ -44,11 +47,16 @@ class Draw:
 
 
 class Decoder:
-    """The KV cache of one part of a rollout and the settings that all its draws share."""
+    """The KV cache of one part of a rollout and the settings that all its draws share.
 
-    def __init__(self, policy: Policy, params: SamplingParams):
+    Args:
+        memory_budget: bytes; half of them are for the continuations that are under way.
+    """
+
+    def __init__(self, policy: Policy, params: SamplingParams, memory_budget: int):
         self._cache = _core.Cache(policy.model)
         self._params = params
+        self._rows = decode_rows(policy, params.max_completion_length, memory_budget // 2)
         self._eos = np.asarray(sorted(policy.tokenizer.eos_token_ids), np.int32)
 
     def prefill(self, prompts: Sequence[np.ndarray]) -> np.ndarray:
@@ -61,8 +69,11 @@ class Decoder:
         keys: Sequence[int],
         limits: Sequence[int],
         stops: _core.StopTable | None = None,
+        keep: bool = True,
     ) -> list[Draw]:
-        """Continue each parent by at most `limits[b]` tokens with the draws of `keys[b]`."""
+        """Continue each parent by at most `limits[b]` tokens with the draws of `keys[b]`. keep: the results can
+        be continued in turn.
+        """
         if not len(parents):
             return []
         params = self._params
@@ -76,6 +87,8 @@ class Decoder:
             min_p=params.min_p,
             eos=self._eos,
             stops=stops,
+            max_rows=self._rows,
+            keep=keep,
         )
         cuts = np.cumsum(result["lengths"])[:-1]
         fields = ("tokens", "logprobs", "sampling_logprobs", "entropies")
@@ -89,22 +102,19 @@ class Decoder:
 
 
 def split_by_memory(
-    policy: Policy, prompts: Sequence[np.ndarray], rows: int, tokens: int, budget: int
+    policy: Policy, prompts: Sequence[np.ndarray], plans: int, plan_tokens: int, budget: int
 ) -> Iterator[range]:
-    """Cut the questions, in order, into parts whose KV cache and logits fit into `budget` bytes at worst.
+    """Cut the questions, in order, into parts whose prompts and plans fit into half of `budget` bytes at worst.
 
     Args:
-        rows: chains that decode side by side for one question.
-        tokens: sampled tokens stored for one question at most.
+        plans: continuations that are kept for one question, of `plan_tokens` tokens at most.
         budget: bytes; a question that is too large alone is a part of its own.
     """
-    config = policy.model.config
-    per_token = 2 * 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_dim"]
-    per_question = rows * 4 * config["vocab_size"] + tokens * per_token
+    kept = plans * kv_bytes(policy, plan_tokens + PAGE_TOKENS)
     start, used = 0, 0
     for index, prompt in enumerate(prompts):
-        need = per_question + len(prompt) * per_token
-        if index > start and used + need > budget:
+        need = kept + kv_bytes(policy, len(prompt))
+        if index > start and used + need > budget // 2:
             yield range(start, index)
             start, used = index, 0
         used += need

@@ -33,8 +33,8 @@ def sample_flat(
     `ptagrpo.rollouts` for why.
 
     Args:
-        memory_budget: bytes for KV cache and logits; questions that do not fit together are sampled one part
-            after the other, with the same result.
+        memory_budget: bytes of keys and values. Where it is short, fewer responses decode side by side, and
+            questions are sampled one part after the other, with the same result.
 
     Returns:
         One group per question, in order, with `num_plans = num_generations` and `cots_per_plan = 1`.
@@ -47,15 +47,15 @@ def sample_flat(
     prompts = [encode_prompt(policy, question) for question in questions]
     names = occurrences(questions)
     groups: list[Group] = []
-    tokens = num_generations * params.max_completion_length
-    for part in split_by_memory(policy, prompts, num_generations, tokens, memory_budget):
-        decoder = Decoder(policy, params)
+    for part in split_by_memory(policy, prompts, 0, 0, memory_budget):
+        decoder = Decoder(policy, params, memory_budget)
         handles = decoder.prefill([prompts[q] for q in part])
         rows = [(q, i) for q in part for i in range(num_generations)]
         draws = decoder.draw(
             parents=[handles[q - part.start] for q, _ in rows],
             keys=[rng.key(seed, step, *names[q], "chain", i, 0) for q, i in rows],
             limits=[params.max_completion_length] * len(rows),
+            keep=False,
         )
         for q in part:
             group = Group(questions[q], [prompt_segment(prompts[q])], [], num_generations, 1)

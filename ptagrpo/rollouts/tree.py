@@ -41,8 +41,8 @@ def sample_trees(
 
     Args:
         params: `max_completion_length` bounds plan and chain together, `max_plan_length` the plan segment.
-        memory_budget: bytes for KV cache and logits; questions that do not fit together are sampled one part
-            after the other, with the same result.
+        memory_budget: bytes of keys and values. Where it is short, fewer responses decode side by side, and
+            questions are sampled one part after the other, with the same result.
 
     Returns:
         One group per question, in order; responses in plan-major order, segments depth first.
@@ -57,10 +57,8 @@ def sample_trees(
     names = occurrences(questions)
     stops = policy.stop_table([PLAN_CLOSE])
     groups: list[Group] = []
-    num_chains = num_plans * cots_per_plan
-    tokens = num_plans * params.plan_limit + num_chains * params.max_completion_length
-    for part in split_by_memory(policy, prompts, num_chains, tokens, memory_budget):
-        decoder = Decoder(policy, params)
+    for part in split_by_memory(policy, prompts, num_plans, params.plan_limit, memory_budget):
+        decoder = Decoder(policy, params, memory_budget)
         handles = decoder.prefill([prompts[q] for q in part])
         plan_rows = [(q, i) for q in part for i in range(num_plans)]
         plans = decoder.draw(
@@ -82,6 +80,7 @@ def sample_trees(
                 for row, k in open_rows
             ],
             limits=[params.max_completion_length - len(plans[row].token_ids) for row, _ in open_rows],
+            keep=False,
         )
         chains: dict[int, list[Draw]] = {}
         for (row, _), chain in zip(open_rows, drawn, strict=True):

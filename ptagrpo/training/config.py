@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from .. import algorithms
 from ..errors import ConfigError
-from . import not_yet
+from . import not_yet, reporting
 from .options import Config, option
 
 SCHEDULERS = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr")
@@ -102,6 +102,12 @@ class TrainingConfig(Config):
     )
     per_device_eval_batch_size: int = option(8, "rows of an evaluation batch", at_least=1, trajectory=False)
     disable_tqdm: bool = option(False, "no progress bar", trajectory=False)
+    report_to: str | list | None = option(
+        "none",
+        "send metrics, beside metrics.jsonl, to tensorboard, trackio, wandb: one, a list, 'all' that are "
+        "installed, or 'none'",
+        trajectory=False,
+    )
     prompt_style: str = option(
         "plan",
         "how a question becomes a prompt: asking for plan, reasoning and answer "
@@ -109,10 +115,19 @@ class TrainingConfig(Config):
         choices=PROMPT_STYLES,
     )
 
+    contamination: str = option(
+        "auto",
+        "compare the training questions with the benchmarks and write contamination.json; 'drop' leaves "
+        "contaminated rows out; 'auto' checks the data sets of the hub and not your own",
+        choices=("auto", "check", "drop", "off"),
+        trajectory=False,
+    )
+
     _not_yet: ClassVar = not_yet.COMMON
 
     def __post_init__(self) -> None:
         self._check_ranges()
+        reporting.backend_names(self.report_to, f"{type(self).__name__}: report_to")
         if self.max_steps == 0:
             raise ConfigError(
                 f"{type(self).__name__}: max_steps: got 0, must be positive, or -1 for num_train_epochs"
@@ -243,6 +258,12 @@ class GRPOConfig(TrainingConfig):
         0, "0: population standard deviation (Eq. 10), 1: sample one", choices=(0, 1)
     )
     advantage_eps: float = option(0.0, "added to the standard deviation", at_least=0.0)
+    advantage_mode: str = option(
+        "group",
+        "'group': a response against its group (Eq. 10); 'hierarchical': plan tokens against the other plans, "
+        "chain tokens against the other chains of their plan (plan trees only)",
+        choices=("group", "hierarchical"),
+    )
     dynamic_sampling: bool = option(False, "replace groups that teach nothing by other questions")
     max_resample_times: int = option(
         3, "rounds of replacing at most; then groups that teach nothing fill the batch", at_least=1
@@ -276,7 +297,26 @@ class GRPOConfig(TrainingConfig):
         60.0, "seconds for one call of a reward function; None: no limit", above=0.0, trajectory=False
     )
     log_completions: bool = option(
-        False, "write completions/ (and trees/) for every rollout", trajectory=False
+        False,
+        "write completions/ for every rollout, and print a table of samples every logging_steps steps",
+        trajectory=False,
+    )
+    num_completions_to_print: int | None = option(
+        None, "rows of that table; None: every response of the rollout, 0: no table", at_least=0,
+        trajectory=False,
+    )  # fmt: skip
+    log_unique_prompts: bool = option(False, "one row for each question in that table", trajectory=False)
+    store_trees: bool = option(
+        True, "write what every rollout sampled to trees/, for `ptagrpo view`", trajectory=False
+    )
+    store_limit_mb: float = option(
+        256.0,
+        "megabytes that trees/ and completions/ may take, each; beyond it steps are thinned out evenly",
+        above=0.0,
+        trajectory=False,
+    )
+    log_token_stats: bool = option(
+        False, "store each token's log-probability, entropy and ratio in trees/ too", trajectory=False
     )
 
     _not_yet: ClassVar = not_yet.RL
@@ -293,6 +333,7 @@ class GRPOConfig(TrainingConfig):
         self._derive()
         super().__post_init__()
         self._check_batch()
+        self._check_advantage_mode()
         if self.reward_weights is not None:
             for weight in self.reward_weights:
                 if isinstance(weight, bool) or not isinstance(weight, (int, float)):
@@ -324,6 +365,15 @@ class GRPOConfig(TrainingConfig):
             )
         if given is None:
             set_("generation_batch_size", batch * self.steps_per_generation)
+
+    def _check_advantage_mode(self) -> None:
+        plans, chains = getattr(self, "num_plans", 0), getattr(self, "cots_per_plan", 0)
+        if self.advantage_mode == "hierarchical" and min(plans, chains) < 2:
+            found = f"got {plans} and {chains}" if plans else "flat groups have no plans"
+            raise ConfigError(
+                f"{type(self).__name__}: advantage_mode 'hierarchical' compares plans with plans and chains "
+                f"with chains: it needs num_plans >= 2 and cots_per_plan >= 2; {found}"
+            )
 
     def _check_batch(self) -> None:
         name, batch, accumulate = (

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,10 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tqdm.auto import tqdm
+
 from .. import _core
+from ..data import screen
 from ..errors import CheckpointError, ConfigError
 from ..policy import Policy
-from . import checkpointing, fingerprints, schedule
+from . import checkpointing, fingerprints, reporting, schedule, step_files
 from .callbacks import CallbackList, ProgressBar, TrainerControl, TrainerState
 from .config import TrainingConfig
 from .interrupts import SignalGuard
@@ -81,7 +83,8 @@ class Trainer:
         self.state = TrainerState()
         self.control = TrainerControl()
         self._bar = ProgressBar()
-        self._callbacks = CallbackList([*callbacks, self._bar])
+        self._reporters = reporting.reporters(self.args.report_to)
+        self._callbacks = CallbackList([*callbacks, *self._reporters, self._bar])
         self._window = Window()
         self._guard = SignalGuard()
         self._saved_step = -1
@@ -100,6 +103,18 @@ class Trainer:
                 f"given is {model.dtype}: load it with ptagrpo.load(..., dtype={wanted!r}), or leave bf16 out"
             )
         return model
+
+    def _screen(self, rows: list[Any], source: Any) -> list[Any]:
+        """The rows to train on, once they are compared with the benchmarks (setting `contamination`)."""
+        shown = not self.args.disable_tqdm
+        return screen(
+            rows,
+            source,
+            self.args.contamination,
+            folder=self.args.output_dir,
+            progress=shown,
+            say=tqdm.write if shown else None,
+        )
 
     # What a stage provides.
 
@@ -173,6 +188,8 @@ class Trainer:
             finally:
                 self._zero_gradients()
                 self._bar.close()
+                for reporter in self._reporters:
+                    reporter.close()
 
     def save_model(self, path: str | Path | None = None) -> Path:
         """Write the model as a Hugging Face folder; default: output_dir itself."""
@@ -364,8 +381,5 @@ class Trainer:
 
     def _drop_later_files(self, root: Path) -> None:
         """Remove per-step files of steps that a resumed (or new) run will do again."""
-        for folder in ("completions", "trees"):
-            for file in (root / folder).glob(f"{folder}_*.jsonl"):
-                match = re.fullmatch(rf"{folder}_(\d+)\.jsonl", file.name)
-                if match and int(match[1]) > self.state.global_step:
-                    file.unlink(missing_ok=True)
+        for folder in step_files.FOLDERS:
+            step_files.drop_after(root / folder, self.state.global_step)

@@ -1,7 +1,7 @@
 """Options that TRL and the Hugging Face Trainer have and this package has not: refused by name, never
 ignored.
 
-A value that asks for what is done anyway (`bf16=False`, `report_to="none"`) is accepted, so that scripts
+A value that asks for what is done anyway (`bf16=False`, `deepspeed=None`) is accepted, so that scripts
 carry over.
 """
 
@@ -21,9 +21,6 @@ COMMON: dict[str, NotYet] = {
     "torch_compile": NotYet((False,), _GPU),
     "gradient_checkpointing_kwargs": NotYet((None,), "gradient_checkpointing is all there is to set"),
     "optim": NotYet(("adamw", "adamw_torch", "adamw_torch_fused"), "AdamW is the only optimizer"),
-    "report_to": NotYet(
-        ("none", None), "metrics go to metrics.jsonl; pass a callback to send them elsewhere"
-    ),
     "logging_strategy": NotYet(("steps",), "logging goes by steps (logging_steps)"),
     "logging_first_step": NotYet((False,), "set logging_steps=1 to see the first step"),
     "save_only_model": NotYet((False,), "a checkpoint without the optimizer cannot go on; use save_model"),
@@ -86,8 +83,6 @@ RL: dict[str, NotYet] = COMMON | {
     "use_bias_correction_kl": NotYet((False,), "the KL estimator is k3 without importance weights"),
     "off_policy_mask_threshold": NotYet((None,), "sampling and training use the same weights"),
     "cast_lm_head_to_fp32": NotYet((True, False), "logits are always float32"),
-    "num_completions_to_print": NotYet((None, 0), "completions are written to files (log_completions)"),
-    "log_unique_prompts": NotYet((False,), "completions are written to files (log_completions)"),
     "max_prompt_length": NotYet((None,), "a prompt is never cut; drop long questions from the data"),
     "ds3_gather_for_generation": NotYet((True, False), "there is one process"),
     "shuffle_buffer_size": NotYet((), "the whole data set is shuffled"),

@@ -29,8 +29,11 @@ from ..template import build_prompt
 from . import fingerprints, rl_files
 from .config import GRPOConfig, PTAGRPOConfig
 from .loop import StepResult, Trainer
+from .plan_warnings import PlanWarnings
 from .rl_metrics import UpdateStats
+from .rollout_records import RolloutRecords
 from .rollout_step import Rollout, Sampler, reward_settings
+from .samples import SampleTable
 
 RewardFunc = Callable[..., Any] | str
 
@@ -65,10 +68,10 @@ class GRPOTrainer(Trainer):
         eval_dataset: Any = None,
         callbacks: Sequence[Any] = (),
     ):
-        super().__init__(model, args, callbacks)
+        super().__init__(model, args, [*callbacks, PlanWarnings()])
         single = isinstance(reward_funcs, str) or callable(reward_funcs)
         self._reward_funcs = [reward_funcs] if single else list(reward_funcs or ())
-        self._questions = self._read(train_dataset, "train_dataset")
+        self._questions = self._screen(self._read(train_dataset, "train_dataset"), train_dataset)
         self._eval_questions = [] if eval_dataset is None else self._read(eval_dataset, "eval_dataset")
         if self.args.eval_strategy != "no" and not self._eval_questions:
             raise ConfigError(f"{type(self).__name__}: eval_strategy='steps' needs an eval_dataset")
@@ -81,6 +84,9 @@ class GRPOTrainer(Trainer):
         self._rollout: Rollout | None = None
         self._position = self._draws = 0
         self._check_rewards()
+        self._records = RolloutRecords(self.policy, self.args)
+        self._samples = SampleTable()
+        self._callbacks.callbacks.insert(-1, self._samples)
 
     def evaluate(self) -> dict[str, float]:
         """Sample and score the evaluation questions once; metrics as in training, with the prefix "eval_"."""
@@ -192,11 +198,16 @@ class GRPOTrainer(Trainer):
         stats = UpdateStats()
         tokens = 0
         on_policy = rollout.used == 0
-        for number, batch in enumerate(rollout.batches[rollout.used % self.args.minibatches]):
+        minibatch = rollout.used % self.args.minibatches
+        logprobs = []
+        for number, batch in enumerate(rollout.batches[minibatch]):
             if number:
                 self._substep()
             tokens += batch.num_tokens
-            self._update(batch, stats, on_policy)
+            logprobs.append(self._update(batch, stats, on_policy))
+        if fresh:
+            self._samples.groups = rollout.groups
+        self._records.after_update(rollout, minibatch, logprobs, self.state.global_step + 1)
         self._rollout = rollout  # only a step that gets here has used it; an interrupted one samples it again
         metrics = stats.metrics(self.args.beta)
         live = {"reward": rollout.metrics["reward"]} if rollout.metrics else dict(self._bar.live)
@@ -205,8 +216,8 @@ class GRPOTrainer(Trainer):
         logged, timings = (rollout.metrics, rollout.timings) if first else ({}, {})
         return StepResult({**metrics, **logged}, tokens, live, timings)
 
-    def _update(self, batch: Batch, stats: UpdateStats, on_policy: bool) -> None:
-        """Forward, loss and backward of one micro-batch."""
+    def _update(self, batch: Batch, stats: UpdateStats, on_policy: bool) -> np.ndarray:
+        """Forward, loss and backward of one micro-batch; returns the log-probabilities of its targets."""
         args = self.args
         high = args.epsilon if args.epsilon_high is None else args.epsilon_high
         loss, logprobs, entropies, sums = _core.train_policy(
@@ -217,22 +228,18 @@ class GRPOTrainer(Trainer):
         if on_policy:
             stats.compare(logprobs, batch.old)
         stats.add(loss, sums, entropies)
+        return logprobs
 
     def _new_rollout(self) -> Rollout:
         """Sample a rollout and make its micro-batches, with reference log-probabilities where needed. The old
         log-probabilities are those recorded while sampling: the same bits as the trainer's own.
         """
-        args = self.args
         rollout = self._sampler.rollout(self._position, self._draws)
         self._pack(rollout)
         for batch in itertools.chain.from_iterable(rollout.batches if self._reference is not None else ()):
             self._guard.check()
             batch.ref = self._reference_logprobs(batch)
-        if args.log_completions:
-            root, step = Path(args.output_dir), self.state.global_step + 1
-            rl_files.write_completions(root, step, rollout.groups, rollout.extra)
-            if isinstance(args, PTAGRPOConfig):
-                rl_files.write_trees(root, step, rollout.groups)
+        self._records.sampled(rollout, self.state.global_step + 1)
         return rollout
 
     def _reference_logprobs(self, batch: Batch) -> np.ndarray:
@@ -280,7 +287,8 @@ class GRPOTrainer(Trainer):
 
     def _read_extra(self, folder: Path, private: Mapping[str, Any]) -> None:
         self._position, self._draws = private.get("position", 0), private.get("draws", 0)
-        self._rollout = None
+        self._rollout = self._samples.groups = None
+        self._records.forget()
         found = rl_files.read_rollout(folder, self._questions) if private else None
         if found is None:
             return
@@ -290,7 +298,7 @@ class GRPOTrainer(Trainer):
             for j, batch in enumerate(minibatch):
                 batch.old = tensors[f"old.{i}.{j}"]
                 batch.ref = tensors.get(f"ref.{i}.{j}")
-        self._rollout = rollout
+        self._rollout, self._samples.groups = rollout, rollout.groups
 
 
 class PTAGRPOTrainer(GRPOTrainer):

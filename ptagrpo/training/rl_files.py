@@ -1,7 +1,10 @@
-"""Rollouts as files: in a checkpoint, exactly; in completions/ and trees/, for people and their tools."""
+"""Rollouts as files: in a checkpoint, exactly; as rows of completions/ and trees/, for people and their
+tools.
+"""
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +16,9 @@ import numpy as np
 from safetensors.numpy import save as to_safetensors
 
 from ..errors import CheckpointError
-from ..io import atomic_write_bytes, atomic_write_json, write_jsonl
+from ..io import atomic_write_bytes, atomic_write_json
+from ..plan_tree import PlanTree, Tokens
+from ..policy import Policy
 from ..records import Group, Question, Response, Segment
 from .checkpointing import read_tensors
 from .rollout_step import Rollout
@@ -90,8 +95,10 @@ def read_rollout(folder: Path, questions: Sequence[Question]) -> tuple[Rollout, 
     return rollout, {name: array for name, array in tensors.items() if name.startswith(("old.", "ref."))}
 
 
-def write_completions(root: Path, step: int, groups: Sequence[Group], extra: Mapping[str, list[Any]]) -> None:
-    """completions/completions_{step}.jsonl: one row per response. `extra`: columns that reward functions
+def completion_rows(
+    step: int, groups: Sequence[Group], extra: Mapping[str, list[Any]]
+) -> list[dict[str, Any]]:
+    """Rows of completions/completions_{step}.jsonl: one per response. `extra`: columns that reward functions
     logged.
     """
     rows: list[dict[str, Any]] = []
@@ -114,53 +121,55 @@ def write_completions(root: Path, step: int, groups: Sequence[Group], extra: Map
                 "rewards": response.rewards,
                 "reward": response.reward,
                 "advantage": response.advantage,
+                "plan_advantage": response.plan_advantage,
             }
             number = len(rows)
             row |= {name: values[number] for name, values in extra.items() if name not in row}
             rows.append(_json_safe(row))
-    folder = root / "completions"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_jsonl(folder / f"completions_{step:05d}.jsonl", rows)
+    return rows
 
 
-def write_trees(root: Path, step: int, groups: Sequence[Group]) -> None:
-    """trees/trees_{step}.jsonl: one row per question, plans with their score and their chains, each text
-    once.
+def tree_rows(
+    step: int,
+    groups: Sequence[Group],
+    pieces: TokenPieces | None = None,
+    ratios: Sequence[np.ndarray | None] = (),
+) -> list[dict[str, Any]]:
+    """Rows of trees/trees_{step}.jsonl.gz: one per question (see `plan_tree.record`).
+
+    Args:
+        pieces: texts of tokens; given, each token's log-probability, entropy and ratio are stored too.
+        ratios: for each group, float[all tokens of its segments but the prompt's], or None: not known.
     """
     rows = []
-    for group in groups:
-        plans = []
-        for index in range(group.num_plans):
-            chains = [response for response in group.responses if response.plan_index == index]
-            plans.append(
-                {
-                    "plan": chains[0].plan,
-                    "score": group.plan_scores[index] if group.plan_scores else None,
-                    "reward": group.plan_rewards[index] if group.plan_rewards else None,
-                    "chains": [_chain(chain) for chain in chains],
-                }
+    for number, group in enumerate(groups):
+        ratio = ratios[number] if number < len(ratios) else None
+        ends = np.cumsum([0, *(len(segment.token_ids) for segment in group.segments[1:])])
+
+        def tokens(index: int, group: Group = group, ratio=ratio, ends=ends) -> Tokens | None:
+            if pieces is None:
+                return None
+            segment = group.segments[index]
+            own = None if ratio is None else ratio[ends[index - 1] : ends[index]].tolist()
+            return Tokens(
+                pieces(segment.token_ids), segment.logprobs.tolist(), segment.entropies.tolist(), own
             )
-        question = group.question
-        rows.append(
-            _json_safe({"step": step, "id": question.id, "prompt": question.prompt, "answer": question.answer,
-                        "plans": plans})
-        )  # fmt: skip
-    folder = root / "trees"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_jsonl(folder / f"trees_{step:05d}.jsonl", rows)
+
+        rows.append(_json_safe(PlanTree.from_group(group, step, tokens).to_row()))
+    return rows
 
 
-def _chain(response: Response) -> dict[str, Any]:
-    head, closed, tail = response.text.partition("</plan>")
-    return {
-        "text": tail if closed else head,
-        "answer": response.answer,
-        "correct": response.correct,
-        "reward": response.reward,
-        "advantage": response.advantage,
-        "length": response.length,
-        "finish": response.finish,
-    }
+class TokenPieces:
+    """Texts of tokens that join to the decoded text; a character cut by tokens belongs to its last one."""
+
+    def __init__(self, policy: Policy):
+        self._bytes, self._offsets = policy.tokenizer.token_bytes(policy.config.vocab_size)
+
+    def __call__(self, token_ids: np.ndarray) -> list[str]:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return [
+            decoder.decode(self._bytes[self._offsets[i] : self._offsets[i + 1]].tobytes()) for i in token_ids
+        ]
 
 
 def _json_safe(value: Any) -> Any:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..algorithms import AdvantageStats
-from ..parsing import parse_response
 from ..records import Group
 from ..rewards import RewardStats
+from ..understanding import plan_metrics
 
 
 def of_groups(
@@ -36,7 +36,7 @@ def of_groups(
     if ended:
         metrics |= _lengths(ended, "terminated_length")
     metrics["completions/clipped_ratio"] = 1.0 - len(ended) / len(responses)
-    metrics |= _plans(groups)
+    metrics |= plan_metrics(groups, scored[-1].weights if scored else {})
     verdicts: dict[str, int] = {}
     for stats in scored:
         for status, count in stats.verdicts.items():
@@ -65,34 +65,6 @@ def _lengths(lengths: Sequence[int], name: str) -> dict[str, float]:
         f"completions/min_{name}": float(min(lengths)),
         f"completions/max_{name}": float(max(lengths)),
     }
-
-
-def _plans(groups: Sequence[Group]) -> dict[str, float]:
-    """Basics of the plans: how many are closed, how often reasoning under them ends right, and how that
-    differs.
-
-    success_mean: mean plan score. success_spread: mean over questions of the best score minus the worst.
-        tie_frac:
-    share of questions all of whose plans score alike. reward_entropy: of the plan reward's softmax, nats.
-    """
-    responses = [response for group in groups for response in group.responses]
-    unclosed = sum(not parse_response(response.text).plan_closed for response in responses)
-    metrics = {"plan/unclosed_frac": unclosed / len(responses)}
-    trees = [group for group in groups if len(group.responses) > group.num_plans]
-    if trees:
-        lengths = [
-            len(g.segments[path].token_ids) for g in trees for path in {r.path[0] for r in g.responses}
-        ]
-        metrics["plan/length_mean"] = float(np.mean(lengths))
-    scored = [group for group in trees if group.plan_scores]
-    if scored:
-        metrics["plan/success_mean"] = float(np.mean([np.mean(group.plan_scores) for group in scored]))
-        spreads = [max(group.plan_scores) - min(group.plan_scores) for group in scored]
-        metrics["plan/success_spread"] = float(np.mean(spreads))
-        metrics["plan/tie_frac"] = float(np.mean([spread == 0 for spread in spreads]))
-        entropies = [-math.fsum(p * math.log(p) for p in group.plan_rewards if p > 0) for group in scored]
-        metrics["plan/reward_entropy"] = float(np.mean(entropies))
-    return metrics
 
 
 class UpdateStats:

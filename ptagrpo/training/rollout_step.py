@@ -31,7 +31,8 @@ class Rollout:
 
     position, draws: data position and number of sampling calls after this rollout.
     used: optimizer steps taken on it. metrics: to be logged with its first step. batches: micro-batches of
-    each minibatch, filled in by the trainer.
+    each minibatch, filled in by the trainer. ratios: of each minibatch, what its last update found for each
+    target (new over old probability), one array per micro-batch; only with log_token_stats.
     """
 
     groups: list[Group]
@@ -42,6 +43,7 @@ class Rollout:
     timings: dict[str, float] = field(default_factory=dict)
     extra: dict[str, list[Any]] = field(default_factory=dict)
     batches: list[list[Batch]] = field(default_factory=list)
+    ratios: dict[int, list[np.ndarray]] = field(default_factory=dict)
 
 
 def sampling_params(args: GRPOConfig) -> SamplingParams:
@@ -114,7 +116,7 @@ class Sampler:
         extra: dict[int, dict[str, list[Any]]] = {}
         stats: list[RewardStats] = []
         seconds = {"time_sampling": 0.0, "time_reward": 0.0}
-        rounds = 0
+        rounds = tokens = responses = 0
         while True:
             rows = self._stream.take(position, wanted - len(kept))
             position += len(rows)
@@ -122,6 +124,8 @@ class Sampler:
             groups = self.sample(rows, draws)
             draws += 1
             sampled = time.perf_counter()
+            responses += sum(len(group.responses) for group in groups)
+            tokens += sum(len(segment.token_ids) for group in groups for segment in group.segments[1:])
             stats.append(self._score(groups))
             extra.update(_extra_by_group(groups, stats[-1].extra))
             seconds["time_sampling"] += sampled - began
@@ -138,6 +142,7 @@ class Sampler:
         groups = kept + spare[:filled] if filled > 0 else kept
         advantages = algorithms.assign_advantages(groups, args)
         metrics = rl_metrics.of_groups(groups, advantages, stats)
+        metrics |= {"sampling/responses": float(responses), "sampling/tokens": float(tokens)}
         if args.dynamic_sampling:
             metrics["sampling/resample_rounds"] = float(rounds)
             metrics["sampling/groups_dropped"] = float(len(spare) - max(filled, 0))

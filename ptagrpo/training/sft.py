@@ -54,7 +54,7 @@ class SFTTrainer(Trainer):
         super().__init__(model, args, callbacks)
         if train_dataset is None:
             raise ConfigError("SFTTrainer: train_dataset: expected rows or a path, got None")
-        self._rows = load_sft_rows(train_dataset)
+        self._rows = self._screen(load_sft_rows(train_dataset), train_dataset)
         self._records = self._encode(self._rows, "train_dataset")
         self._eval_records = (
             self._encode(load_sft_rows(eval_dataset), "eval_dataset") if eval_dataset is not None else []

@@ -17,12 +17,14 @@ def _question(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _traces(row: Mapping[str, Any]) -> list[Trace]:
-    question, answer = _question(row)
-    traces = []
-    for name in sorted(name for name in row if str(name).startswith("r1_solution_")):
-        if isinstance(row[name], str) and row[name].strip():
-            traces.append(Trace(question, reasoning_text(row[name]), answer))
-    return traces
+    from ...answers.extract import extract_answer
+
+    question, reference = _question(row)
+    return [
+        Trace(question, reasoning_text(row[name]), extract_answer(row[name]), reference=reference)
+        for name in sorted(name for name in row if str(name).startswith("r1_solution_"))
+        if isinstance(row[name], str) and row[name].strip()
+    ]
 
 
 FORMAT = RowFormat(
@@ -31,5 +33,5 @@ FORMAT = RowFormat(
     detect=lambda row: "question" in row and "final_answer" in row,
     question=_question,
     traces=_traces,
-    hub=Hub("zwhe99/DeepMath-103K"),
+    hub=Hub("zwhe99/DeepMath-103K", rows=103022, licence="MIT"),
 )

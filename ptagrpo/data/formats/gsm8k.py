@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..columns import require_text
-from . import Hub, RowFormat, Trace
+from . import Hub, RowFormat, Trace, Unusable
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 
@@ -28,7 +28,9 @@ def _question(row: Mapping[str, Any]) -> tuple[str, str]:
 
 def _traces(row: Mapping[str, Any]) -> list[Trace]:
     question, worked, final = _split(row)
-    return [Trace(question, worked, final, correct=True)] if worked else []
+    if not worked:
+        raise Unusable("the row holds no worked solution")
+    return [Trace(question, worked, final, correct=True)]
 
 
 FORMAT = RowFormat(
@@ -37,5 +39,6 @@ FORMAT = RowFormat(
     detect=lambda row: isinstance(row.get("question"), str) and "####" in str(row.get("answer", "")),
     question=_question,
     traces=_traces,
-    hub=Hub("openai/gsm8k", "main"),
+    hub=Hub("openai/gsm8k", "main", rows=7473, licence="MIT"),
+    file="maths/gsm8k_train.jsonl",
 )

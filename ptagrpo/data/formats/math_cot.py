@@ -16,7 +16,7 @@ def _question(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _traces(row: Mapping[str, Any]) -> list[Trace]:
-    question, _ = _question(row)
+    question, reference = _question(row)
     lists = {
         name: require(row, (name,), what)
         for name, what in (("code", "the responses"), ("pred", "their answers"), ("score", "their verdicts"))
@@ -28,8 +28,10 @@ def _traces(row: Mapping[str, Any]) -> list[Trace]:
     for response, predicted, correct in zip(lists["code"], lists["pred"], lists["score"], strict=True):
         if not isinstance(response, str) or not isinstance(correct, bool):
             raise ValueError("expected 'code' to hold texts and 'score' to hold true or false")
-        if response.strip() and str(predicted).strip():
-            traces.append(Trace(question, reasoning_text(response), answer_text(predicted), correct))
+        if not response.strip():
+            continue
+        stated = answer_text(predicted) if str(predicted).strip() else None
+        traces.append(Trace(question, reasoning_text(response), stated, correct, reference))
     return traces
 
 

@@ -40,19 +40,15 @@ def _traces(row: Mapping[str, Any]) -> list[Trace]:
     worked = require_text(row, THINK_COLUMNS, "the worked solution")
     name = first_column(row, tuple(n for n in ANSWER_COLUMNS if n != first_column(row, THINK_COLUMNS)))
     answer = answer_text(row[name]) if name else extract_answer(worked)
-    if not answer:
-        raise ValueError(
-            "expected a final answer in a column 'answer', or in \\boxed{} in the solution; "
-            f"the row has {sorted(map(str, row))}"
-        )
     return [Trace(question, reasoning_text(worked), answer)]
 
 
 FORMAT = RowFormat(
     name="plain",
-    columns="prompt | question | problem, answer | ground_truth | solution; "
+    columns="prompt | question | problem, answer | ground_truth | solution, and image | images; "
     "traces: think | reasoning | solution",
     detect=lambda row: True,
     question=_question,
     traces=_traces,
+    image_columns=("image", "images"),
 )
