@@ -42,6 +42,10 @@ QUESTION = "A shop sells 12 boxes of 35 pens. How many pens?"
         ("The sum equals $\\left( 3, \\frac{\\pi}{2} \\right)$", "\\left( 3, \\frac{\\pi}{2} \\right)"),
         ("conclude $x^2+1$", "x^2+1"),
         ("it is \\boxed{}", "7"),
+        ("the probability equals 1/2", "0.5"),
+        ("Show that it is $\\frac{1}{2}$", "0.5"),
+        ("Arrive at 0.50 of them", "\\frac{1}{2}"),
+        ("The total is 420.0", "420"),
     ],
 )
 def test_a_plan_that_states_the_answer(plan, answer):
@@ -60,6 +64,9 @@ def test_a_plan_that_states_the_answer(plan, answer):
         ("Consider x^2+10 first", "x^2+1"),
         ("multiply boxes by pens", "420"),
         ("Split into cases by parity", "\\text{even}"),
+        ("Take half, 1/2, of 35", "17.5"),
+        ("Multiply 12.0 by 35", "12"),
+        ("Round x_0.5 and 0.55", "0.5"),
     ],
 )
 def test_a_plan_that_does_not(plan, answer):

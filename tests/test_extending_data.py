@@ -1,4 +1,4 @@
-"""A data set from outside of the package, by its file and by an entry point: the worked example of docs/extending.md."""
+"""A data set from outside of the package, by file and by entry point: the worked example of docs/extending.md."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def test_on_the_command_line(quiz, capsys):
 def test_trained_on(quiz, tiny_policy):
     from ptagrpo import GRPOConfig, GRPOTrainer
 
-    args = GRPOConfig(output_dir="run", num_generations=2, max_completion_length=4, max_steps=1, disable_tqdm=True)
+    args = GRPOConfig(
+        output_dir="run", num_generations=2, max_completion_length=4, max_steps=1, disable_tqdm=True
+    )
     trainer = GRPOTrainer(model=tiny_policy(), args=args, train_dataset="quiz.py")
     assert trainer.train().global_step == 1
 

@@ -31,27 +31,31 @@ def states_answer(plan: str, question: str, answer: str) -> str | None:
     if not wanted:
         return None
     asked = _plain(question)
+    known = re.search(_whole(wanted), asked) is not None or bool(_same_value(asked, answer))
     spellings = dict.fromkeys([wanted, *_same_value(text, answer)])
-    return next((found for spelling in spellings if (found := _given_away(text, asked, spelling))), None)
+    return next((found for spelling in spellings if (found := _given_away(text, spelling, known))), None)
 
 
-def _given_away(plan: str, question: str, wanted: str) -> str | None:
-    whole = rf"(?<![\w.^/\\]){re.escape(wanted)}(?![\w^/]|\.\d)"
-    asserted = re.search(rf"{_ASSERTS}\s*{whole}", plan, re.IGNORECASE)
+def _whole(wanted: str) -> str:
+    """A pattern for `wanted` as a word of its own."""
+    return rf"(?<![\w.^/\\]){re.escape(wanted)}(?![\w^/]|\.\d)"
+
+
+def _given_away(plan: str, wanted: str, known: bool) -> str | None:
+    """Where `plan` has `wanted`: asserted, or at all where it is distinctive and not `known` from the question."""
+    asserted = re.search(rf"{_ASSERTS}\s*{_whole(wanted)}", plan, re.IGNORECASE)
     if asserted:
         return asserted[0].strip()
-    if len(wanted) > 2 and not re.search(whole, question):
-        found = re.search(whole, plan)
-        return found[0] if found else None
-    return None
+    found = re.search(_whole(wanted), plan) if len(wanted) > 2 and not known else None
+    return found[0] if found else None
 
 
-def _same_value(plan: str, answer: str) -> list[str]:
-    """The numbers of `plan` that have the value of `answer`, as they are written there."""
+def _same_value(text: str, answer: str) -> list[str]:
+    """The numbers of a text that have the value of `answer`, as they are written there."""
     gold = parse_number(clean(answer))
     if gold is None:
         return []
-    written = [match[0] for match in _NUMBER.finditer(plan)]
+    written = [match[0] for match in _NUMBER.finditer(text)]
     return [
         number
         for number in written
