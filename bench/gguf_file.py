@@ -1,4 +1,4 @@
-"""A Qwen2 folder (bench/models.py) as a GGUF file in bfloat16, for llama.cpp. No tokenizer: the benchmark speaks in ids."""
+"""A Qwen2 folder (bench/models.py) as a GGUF file in bfloat16, for llama.cpp; without a tokenizer."""
 
 from __future__ import annotations
 

@@ -29,7 +29,9 @@ class Side:
         self._quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
         llama_cpp.llama_log_set(self._quiet, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
-        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
+        self._model = llama_cpp.llama_model_load_from_file(
+            str(path).encode(), llama_cpp.llama_model_default_params()
+        )
         if not self._model:
             raise RuntimeError(f"llama.cpp does not load {path.name}")
         self._vocab = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model))
@@ -79,7 +81,11 @@ class Side:
 
     def versions(self) -> dict[str, Any]:
         system = llama_cpp.llama_print_system_info().decode().strip()
-        return {"llama_cpp_python": importlib.metadata.version("llama-cpp-python"), "system": system, "threads": self._threads}
+        return {
+            "llama_cpp_python": importlib.metadata.version("llama-cpp-python"),
+            "system": system,
+            "threads": self._threads,
+        }
 
     def _prefill(self, prompt: list[int]) -> None:
         llama_cpp.llama_memory_clear(self._memory, True)
@@ -89,10 +95,14 @@ class Side:
             wanted = [position == len(prompt) - 1 for position in positions]
             self._decode(part, positions, [0] * len(part), wanted)
 
-    def _decode(self, tokens: list[int], positions: list[int], sequences: list[int], wanted: list[bool]) -> None:
+    def _decode(
+        self, tokens: list[int], positions: list[int], sequences: list[int], wanted: list[bool]
+    ) -> None:
         batch = self._batch
         batch.n_tokens = len(tokens)
-        for row, (token, position, sequence, want) in enumerate(zip(tokens, positions, sequences, wanted, strict=True)):
+        for row, (token, position, sequence, want) in enumerate(
+            zip(tokens, positions, sequences, wanted, strict=True)
+        ):
             batch.token[row] = token
             batch.pos[row] = position
             batch.n_seq_id[row] = 1
