@@ -1,0 +1,1 @@
+"""Timing against other libraries: `python -m bench` (see docs/performance.md)."""

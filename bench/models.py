@@ -1,0 +1,93 @@
+"""The models that are timed: their shapes, and random weights in a folder that every engine loads.
+
+Weights are rounded to bfloat16, so that an engine in float32 and one in bfloat16 start from the same numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from safetensors.numpy import save_file
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from ptagrpo.models import ModelConfig
+from ptagrpo.token_bytes import byte_level_alphabet
+
+QWEN2 = {"model_type": "qwen2", "rms_norm_eps": 1e-6, "tie_word_embeddings": True, "initializer_range": 0.02}
+
+
+def _qwen2(vocab: int, hidden: int, ffn: int, layers: int, heads: int, kv_heads: int, **changes: Any) -> dict:
+    return {
+        **QWEN2,
+        "architectures": ["Qwen2ForCausalLM"],
+        "vocab_size": vocab,
+        "hidden_size": hidden,
+        "intermediate_size": ffn,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": hidden // heads,
+        "rope_theta": 1e6,
+        "max_position_embeddings": 4096,
+        "eos_token_id": vocab - 1,
+        **changes,
+    }
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "qwen2.5-0.5b": _qwen2(151936, 896, 4864, 24, 14, 2),
+    "4x128": _qwen2(512, 128, 384, 4, 4, 2),
+    "2x64": _qwen2(512, 64, 192, 2, 4, 2),
+    "tiny": _qwen2(320, 32, 48, 2, 4, 2),
+}
+
+
+def config_of(shape: str) -> ModelConfig:
+    """The configuration of one of the SHAPES."""
+    return ModelConfig.from_dict(SHAPES[shape])
+
+
+def make_folder(shape: str, folder: Path, seed: int = 0) -> Path:
+    """Write config.json, random weights in bfloat16 and a byte-level tokenizer; return `folder`.
+
+    A tensor's numbers depend on `seed` and its name. Matrices and biases are N(0, 0.02²), norms 1 + N(0, 0.02²).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for name, size in config_of(shape).parameter_shapes().items():
+        generator = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(name.encode())]))
+        values = generator.standard_normal(size, dtype=np.float32)
+        values *= np.float32(0.02)
+        if name.endswith("norm.weight"):
+            values += np.float32(1)
+        tensors[name] = values.astype(ml_dtypes.bfloat16)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = {**SHAPES[shape], "dtype": "bfloat16"}
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": config["eos_token_id"]}))
+    write_tokenizer(folder, config["vocab_size"])
+    return folder
+
+
+def write_tokenizer(folder: Path, vocab_size: int) -> None:
+    """A tokenizer in which each byte of a text is one token, and every id of the model stands for some text."""
+    vocabulary = {character: byte for character, byte in byte_level_alphabet().items()}
+    vocabulary |= {f"<{index}>": index for index in range(256, vocab_size - 1)}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken("<eos>", special=True)])
+    backend.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<eos>", "pad_token": "<eos>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def random_tokens(shape: str, count: int, seed: int) -> np.ndarray:
+    """int32[count] token ids, without the end of text."""
+    vocab = SHAPES[shape]["vocab_size"]
+    return np.random.default_rng([seed, count]).integers(0, vocab - 1, count, dtype=np.int32)
