@@ -69,14 +69,14 @@ const char *pta_kernels_name(pta_dtype dtype) {
     return kernel ? kernel->name : "openblas";
 }
 
-static pta_code unknown(const char *what, const char *value, const char *more, pta_error *err) {
+static pta_code unknown(const char *what, const char *value, pta_error *err) {
     char list[128] = "";
     for (int i = 0; i < VARIANTS; i++)
         if (variants[i].available()) {
             size_t used = strlen(list);
             snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", variants[i].simd);
         }
-    return pta_fail(err, PTA_E_VALUE, "%s=%.40s: this machine and build have %s%s", what, value, list, more);
+    return pta_fail(err, PTA_E_VALUE, "%s=%.40s: this machine and build have %s", what, value, list);
 }
 
 static pta_code use(const char *what, const char *name, pta_error *err) {
@@ -85,7 +85,7 @@ static pta_code use(const char *what, const char *name, pta_error *err) {
             g_variant = &variants[i];
             return PTA_OK;
         }
-    return unknown(what, name, "", err);
+    return unknown(what, name, err);
 }
 
 pta_code pta_kernels_use(const char *variant, pta_error *err) {
