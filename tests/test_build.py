@@ -39,6 +39,7 @@ def test_build_info():
         "blas",
         "blas_corename",
         "simd",
+        "kernels",
         "openmp",
         "threads",
         "sanitize",
@@ -46,6 +47,7 @@ def test_build_info():
     assert re.search(r"\d+\.\d+", info["compiler"])
     assert "OpenBLAS" in info["blas"] and info["blas_corename"]
     assert info["simd"] in {"baseline", "avx2", "avx512"}
+    assert set(info["kernels"]) == {"float32", "bfloat16"} and all(info["kernels"].values())
     assert info["openmp"] >= 201107
     assert info["threads"] == _core.get_num_threads() >= 1
 

@@ -213,7 +213,8 @@ def test_distilled_records(plans, work):
     report = json.loads((work / "plans.report.json").read_text())
     dropped = list(read_jsonl(work / "plans.dropped.jsonl"))
     assert len(rows) + len(dropped) == report["traces"] and report["records"] == len(rows) >= 10
-    assert not dropped and report["cached"] == len(rows) and report["requests"] == 0
+    assert {row["reason"] for row in dropped} <= {"the data set marks the solution as wrong"}
+    assert report["cached"] == len(rows) and report["requests"] == 0
     assert all(row["plan"].startswith("1. Restate") and row["think"] and row["answer"] for row in rows)
     assert "sk-test-main-job" not in "".join(p.read_text() for p in work.glob("plans*"))
 
