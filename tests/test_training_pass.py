@@ -1,5 +1,5 @@
-"""Forward, loss and backward in one call: the same bits as in two, for any thread count and however little is kept; both
-element types against float64; packed weights that follow the weights; the pool of threads."""
+"""Forward, loss and backward in one call: the same bits as in two, for any thread count and however little is
+kept; bfloat16 near float32; packed weights that follow the weights; the pool of threads; the memory plan."""
 
 from __future__ import annotations
 
