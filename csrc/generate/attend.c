@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "../ops/rows.h"
+
 enum { MOST_QUERIES = 64, FEW_QUERIES = 8, LINE = 64 };
 
 PTA_CLONES static void store_key(void *keys, const void *key, int64_t slot, int64_t D, pta_dtype dtype) {
@@ -29,20 +31,6 @@ void pta_store_keys(const pta_team *team, const pta_step *step, const pta_config
                    (size_t)(D * size));
         }
     }
-}
-
-PTA_CLONES static void load_query(float *restrict q, pta_matrix from, float scale, int64_t D) {
-    if (from.dtype == PTA_BF16)
-        for (int64_t d = 0; d < D; d++) q[d] = pta_widen(((const pta_bf16 *)from.data)[d]) * scale;
-    else
-        for (int64_t d = 0; d < D; d++) q[d] = ((const float *)from.data)[d] * scale;
-}
-
-PTA_CLONES static void store_output(pta_matrix to, const float *restrict o, int64_t D) {
-    if (to.dtype == PTA_BF16)
-        for (int64_t d = 0; d < D; d++) ((pta_bf16 *)to.data)[d] = pta_round_bf16(o[d]);
-    else
-        for (int64_t d = 0; d < D; d++) ((float *)to.data)[d] = o[d];
 }
 
 /* Queries per item: large enough to share pages, small enough that there is work for everybody and that it fits. */
@@ -73,7 +61,7 @@ static void attend_block(const pta_step *step, const pta_config *c, int64_t laye
     int64_t last_position = 0;
     for (int64_t i = 0; i < n; i++) {
         const int64_t row = (first + i) / G, g = (first + i) % G;
-        load_query(queries.q + i * D, pta_at(step->qkv, row, (head * G + g) * D), scale, D);
+        pta_row_load(queries.q + i * D, pta_at(step->qkv, row, (head * G + g) * D), scale, D);
         if (step->rows[row].position > last_position) last_position = step->rows[row].position;
     }
     pta_attend_begin(&queries);
@@ -92,7 +80,7 @@ static void attend_block(const pta_step *step, const pta_config *c, int64_t laye
     }
     pta_attend_end(&queries, NULL);
     for (int64_t i = 0; i < n; i++)
-        store_output(pta_at(step->attention, (first + i) / G, (head * G + (first + i) % G) * D), queries.o + i * D, D);
+        pta_row_store(pta_at(step->attention, (first + i) / G, (head * G + (first + i) % G) * D), queries.o + i * D, D);
 }
 
 void pta_attend(const pta_team *team, const pta_step *step, const pta_config *c, int64_t layer) {

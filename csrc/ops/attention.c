@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "attend.h"
+#include "rows.h"
 
 enum { TILE = 32, SCRATCH_FLOATS = PTA_TEAM_SCRATCH / 8 }; /* query rows of a tile; floats of its queries and results */
 
@@ -71,13 +72,6 @@ static int64_t page_at(page_table t, const pta_rows *rows, int64_t s, int64_t b)
     return t.first_page[s] + b;
 }
 
-PTA_CLONES static void load_row(float *restrict to, pta_matrix from, float scale, int64_t D) {
-    if (from.dtype == PTA_BF16)
-        for (int64_t d = 0; d < D; d++) to[d] = pta_widen(((const pta_bf16 *)from.data)[d]) * scale;
-    else
-        for (int64_t d = 0; d < D; d++) to[d] = ((const float *)from.data)[d] * scale;
-}
-
 /* Keys and values of one head at the positions of one page, ancestors' in front, zeros behind. */
 static void pack_page(page_table t, const pta_rows *rows, pta_matrix qkv, int64_t page, int64_t head, int64_t H, int64_t K,
                       int64_t D, float *row_buffer) {
@@ -89,9 +83,9 @@ static void pack_page(page_table t, const pta_rows *rows, pta_matrix qkv, int64_
         if (position >= end) continue;
         while (position < t.start[s]) s = rows->parent[s];
         int64_t row = rows->offsets[s] + position - t.start[s];
-        load_row(row_buffer, pta_at(qkv, row, (H + head) * D), 1.0f, D);
+        pta_row_load(row_buffer, pta_at(qkv, row, (H + head) * D), 1.0f, D);
         for (int64_t d = 0; d < D; d++) keys[d * PTA_PAGE + j] = row_buffer[d];
-        load_row(values + j * D, pta_at(qkv, row, (H + K + head) * D), 1.0f, D);
+        pta_row_load(values + j * D, pta_at(qkv, row, (H + K + head) * D), 1.0f, D);
     }
 }
 
@@ -103,13 +97,6 @@ typedef struct {
     int64_t H, K, D;
 } forward_args;
 
-PTA_CLONES static void store_row(pta_matrix to, const float *restrict from, int64_t D) {
-    if (to.dtype == PTA_BF16)
-        for (int64_t d = 0; d < D; d++) ((pta_bf16 *)to.data)[d] = pta_round_bf16(from[d]);
-    else
-        for (int64_t d = 0; d < D; d++) ((float *)to.data)[d] = from[d];
-}
-
 /* `count` rows from `first` of segment s, query heads h .. h+heads-1 of one key head. */
 static void attend_tile(const forward_args *a, int64_t s, int64_t first, int64_t count, int64_t h, int64_t heads,
                         float *scratch) {
@@ -119,7 +106,7 @@ static void attend_tile(const forward_args *a, int64_t s, int64_t first, int64_t
     pta_queries q = {n, D, scratch, scratch + n * D, scratch + 2 * n * D, scratch + (2 * D + 1) * n};
     float *lse = q.sum + n, *page_scratch = scratch + align_up((2 * D + 3) * n);
     for (int64_t i = 0; i < n; i++)
-        load_row(q.q + i * D, pta_at(a->qkv, first + i / heads, (h + i % heads) * D), scale, D);
+        pta_row_load(q.q + i * D, pta_at(a->qkv, first + i / heads, (h + i % heads) * D), scale, D);
     pta_attend_begin(&q);
     int64_t position = a->pages.start[s] + first - a->rows->offsets[s];
     for (int64_t b = 0; b <= (position + count - 1) / PTA_PAGE; b++) {
@@ -133,7 +120,7 @@ static void attend_tile(const forward_args *a, int64_t s, int64_t first, int64_t
     }
     pta_attend_end(&q, lse);
     for (int64_t i = 0; i < n; i++) {
-        store_row(pta_at(a->out, first + i / heads, (h + i % heads) * D), q.o + i * D, D);
+        pta_row_store(pta_at(a->out, first + i / heads, (h + i % heads) * D), q.o + i * D, D);
         a->lse[(first + i / heads) * a->H + h + i % heads] = lse[i];
     }
 }

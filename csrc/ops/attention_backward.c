@@ -9,6 +9,7 @@
 
 #include "../core/vmath.h"
 #include "attention.h"
+#include "rows.h"
 #include "tile.h"
 
 enum { TILE = 64, KEYS = 64 }; /* query rows of a tile, keys of a block */
@@ -41,14 +42,8 @@ int64_t pta_attention_backward_bytes(const pta_rows *rows, int64_t H, int64_t K,
     return rows->T * H * (2 * D + 1) * (int64_t)sizeof(float);
 }
 
-PTA_CLONES static void load_rows(float *restrict to, pta_matrix from, int64_t n, int64_t D) {
-    for (int64_t i = 0; i < n; i++, to += D) {
-        pta_matrix row = pta_at(from, i, 0);
-        if (from.dtype == PTA_BF16)
-            for (int64_t d = 0; d < D; d++) to[d] = pta_widen(((const pta_bf16 *)row.data)[d]);
-        else
-            memcpy(to, row.data, (size_t)D * sizeof(float));
-    }
+static void load_rows(float *to, pta_matrix from, int64_t n, int64_t D) {
+    for (int64_t i = 0; i < n; i++) pta_row_load(to + i * D, pta_at(from, i, 0), 1.0f, D);
 }
 
 static void across(float *to, pta_matrix from, int64_t n, int64_t D) {
@@ -90,14 +85,8 @@ static void block(const backward *a, const room *w, int64_t row, int64_t n, int6
     pta_tile_product(a->dk + (h * a->rows->T + key) * D, D, w->ds, 1, KEYS, w->q, D, keys, D, n, true);
 }
 
-PTA_CLONES static void store_rows(pta_matrix to, const float *restrict from, int64_t n, int64_t D) {
-    for (int64_t i = 0; i < n; i++, from += D) {
-        void *row = pta_at(to, i, 0).data;
-        if (to.dtype == PTA_BF16)
-            for (int64_t d = 0; d < D; d++) ((pta_bf16 *)row)[d] = pta_round_bf16(from[d]);
-        else
-            memcpy(row, from, (size_t)D * sizeof(float));
-    }
+static void store_rows(pta_matrix to, const float *from, int64_t n, int64_t D) {
+    for (int64_t i = 0; i < n; i++) pta_row_store(pta_at(to, i, 0), from + i * D, D);
 }
 
 /* Query rows [row, row+n) of segment s, all their keys. */
