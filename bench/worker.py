@@ -3,7 +3,7 @@
 Two thread pools that spin in one process halve each other, and a library keeps its settings to itself in a process of
 its own. A worker waits in a blocking read while another side runs.
 
-    python -m bench.worker bench.sides.NAME      reads a JSON line a call, answers with a JSON line
+    python bench/worker.py bench.sides.NAME      reads a JSON line a call, answers with a JSON line
 
 The module has a class `Side`; the first call makes it, every later call names one of its methods.
 """
@@ -46,14 +46,13 @@ class Worker:
 
     def __init__(self, module: str, options: Mapping[str, Any], environment: Mapping[str, str] | None = None):
         self.name = module
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", f"bench.sides.{module}"],
+            [sys.executable, __file__, f"bench.sides.{module}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": path, **(environment or {})},
+            env={**os.environ, **(environment or {})},
         )
         self._last_words: list[str] = []
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -134,4 +133,7 @@ def serve(module: str) -> None:
 
 
 if __name__ == "__main__":
+    # bench/ is found behind everything that is installed, so that what is measured is the installed ptagrpo.
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
+    sys.path.append(str(ROOT))
     serve(sys.argv[1])

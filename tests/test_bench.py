@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 if not (ROOT / "bench" / "__main__.py").exists():
     pytest.skip("bench/ is in the source tree only", allow_module_level=True)
-sys.path.insert(0, str(ROOT))
+sys.path.append(str(ROOT))  # behind the installed packages: the ptagrpo under test stays the one it is
 
 from bench import __main__ as bench  # noqa: E402
 from bench import flops, results  # noqa: E402

@@ -7,7 +7,7 @@
 #include "../core/target.h"
 #include "../core/vmath.h"
 
-enum { BLOCK = 1024 }; /* float sums run over at most this many terms, then go on in double */
+enum { BLOCK = 256 }; /* float sums run over at most this many terms, then go on in double */
 
 PTA_CLONES pta_logits_row pta_logits_row_stats(const float *z, int64_t V, float scale) {
     float top = -INFINITY;
