@@ -61,7 +61,7 @@ static void attend_block(const pta_step *step, const pta_config *c, int64_t laye
     int64_t last_position = 0;
     for (int64_t i = 0; i < n; i++) {
         const int64_t row = (first + i) / G, g = (first + i) % G;
-        pta_row_load(queries.q + i * D, pta_at(step->qkv, row, (head * G + g) * D), scale, D);
+        pta_rows_load(queries.q + i * D, pta_at(step->qkv, row, (head * G + g) * D), scale, 1, D);
         if (step->rows[row].position > last_position) last_position = step->rows[row].position;
     }
     pta_attend_begin(&queries);
@@ -80,7 +80,7 @@ static void attend_block(const pta_step *step, const pta_config *c, int64_t laye
     }
     pta_attend_end(&queries, NULL);
     for (int64_t i = 0; i < n; i++)
-        pta_row_store(pta_at(step->attention, (first + i) / G, (head * G + (first + i) % G) * D), queries.o + i * D, D);
+        pta_rows_store(pta_at(step->attention, (first + i) / G, (head * G + (first + i) % G) * D), queries.o + i * D, 1, D);
 }
 
 void pta_attend(const pta_team *team, const pta_step *step, const pta_config *c, int64_t layer) {

@@ -72,21 +72,23 @@ static int64_t page_at(page_table t, const pta_rows *rows, int64_t s, int64_t b)
     return t.first_page[s] + b;
 }
 
-/* Keys and values of one head at the positions of one page, ancestors' in front, zeros behind. */
+/* Keys and values of one head at the positions of one page, ancestors' in front, zeros behind. From the last position
+ * back: the part of the segment, of its parent, and so on. gathered: [PTA_PAGE, D] */
 static void pack_page(page_table t, const pta_rows *rows, pta_matrix qkv, int64_t page, int64_t head, int64_t H, int64_t K,
-                      int64_t D, float *row_buffer) {
+                      int64_t D, float *gathered) {
     float *keys = t.data + (page * K + head) * 2 * PTA_PAGE * D, *values = keys + PTA_PAGE * D;
-    int64_t s = t.owner[page], block = page - t.first_page[s], end = t.start[s] + length_of(rows, s);
-    memset(keys, 0, (size_t)(2 * PTA_PAGE * D) * sizeof(float));
-    for (int64_t j = PTA_PAGE - 1; j >= 0; j--) {
-        int64_t position = block * PTA_PAGE + j;
-        if (position >= end) continue;
-        while (position < t.start[s]) s = rows->parent[s];
-        int64_t row = rows->offsets[s] + position - t.start[s];
-        pta_row_load(row_buffer, pta_at(qkv, row, (H + head) * D), 1.0f, D);
-        for (int64_t d = 0; d < D; d++) keys[d * PTA_PAGE + j] = row_buffer[d];
-        pta_row_load(values + j * D, pta_at(qkv, row, (H + K + head) * D), 1.0f, D);
+    int64_t s = t.owner[page], first = (page - t.first_page[s]) * PTA_PAGE, end = t.start[s] + length_of(rows, s);
+    if (end > first + PTA_PAGE) end = first + PTA_PAGE;
+    memset(gathered + (end - first) * D, 0, (size_t)((first + PTA_PAGE - end) * D) * sizeof(float));
+    memset(values + (end - first) * D, 0, (size_t)((first + PTA_PAGE - end) * D) * sizeof(float));
+    for (; end > first; s = rows->parent[s]) {
+        int64_t from = t.start[s] > first ? t.start[s] : first, row = rows->offsets[s] + from - t.start[s];
+        if (from >= end) continue;
+        pta_rows_load(gathered + (from - first) * D, pta_at(qkv, row, (H + head) * D), 1.0f, end - from, D);
+        pta_rows_load(values + (from - first) * D, pta_at(qkv, row, (H + K + head) * D), 1.0f, end - from, D);
+        end = from;
     }
+    pta_rows_across(keys, gathered, PTA_PAGE, D);
 }
 
 typedef struct {
@@ -105,8 +107,7 @@ static void attend_tile(const forward_args *a, int64_t s, int64_t first, int64_t
     int32_t visible[TILE * PTA_PAGE];
     pta_queries q = {n, D, scratch, scratch + n * D, scratch + 2 * n * D, scratch + (2 * D + 1) * n};
     float *lse = q.sum + n, *page_scratch = scratch + align_up((2 * D + 3) * n);
-    for (int64_t i = 0; i < n; i++)
-        pta_row_load(q.q + i * D, pta_at(a->qkv, first + i / heads, (h + i % heads) * D), scale, D);
+    pta_rows_load(q.q, pta_at(a->qkv, first, h * D), scale, count, heads * D);
     pta_attend_begin(&q);
     int64_t position = a->pages.start[s] + first - a->rows->offsets[s];
     for (int64_t b = 0; b <= (position + count - 1) / PTA_PAGE; b++) {
@@ -119,10 +120,8 @@ static void attend_tile(const forward_args *a, int64_t s, int64_t first, int64_t
         pta_attend_page(&q, 0, n, (pta_page){keys, keys + PTA_PAGE * D, PTA_F32}, visible, page_scratch);
     }
     pta_attend_end(&q, lse);
-    for (int64_t i = 0; i < n; i++) {
-        pta_row_store(pta_at(a->out, first + i / heads, (h + i % heads) * D), q.o + i * D, D);
-        a->lse[(first + i / heads) * a->H + h + i % heads] = lse[i];
-    }
+    pta_rows_store(pta_at(a->out, first, h * D), q.o, count, heads * D);
+    for (int64_t i = 0; i < n; i++) a->lse[(first + i / heads) * a->H + h + i % heads] = lse[i];
 }
 
 /* Tiles are numbered segment by segment; a thread's numbers only grow, so that it finds the next one from the last. */

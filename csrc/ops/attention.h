@@ -20,7 +20,7 @@ typedef struct {
 int64_t pta_attention_pages(const pta_rows *rows, int64_t K, int64_t D);
 void pta_attention_forward(const pta_team *team, pta_matrix out, float *lse, pta_matrix qkv, const pta_rows *rows,
                            int64_t H, int64_t K, int64_t D, void *pages);
-/* dqkv[T, (H+2K)·D] (overwritten) from dout[T, H·D]; out and lse are forward's. scratch: pta_attention_backward_bytes. */
+/* dqkv[T, (H+2K)·D] (overwritten) from dout[T, H·D]; out and lse are forward's; dout and out of one type. scratch: pta_attention_backward_bytes. */
 int64_t pta_attention_backward_bytes(const pta_rows *rows, int64_t H, int64_t K, int64_t D);
 void pta_attention_backward(const pta_team *team, pta_matrix dqkv, pta_matrix dout, pta_matrix out, const float *lse,
                             pta_matrix qkv, const pta_rows *rows, int64_t H, int64_t K, int64_t D, void *scratch);

@@ -19,38 +19,46 @@ typedef struct {
     const float *lse;
     const pta_rows *rows;
     int64_t H, K, D;
-    float *delta;   /* [T, H] Σ_d dout · out */
-    float *dk, *dv; /* [H, T, D] */
+    int32_t *first_block; /* [S] number of a segment's first block of keys */
+    float *blocks;        /* [blocks, K, 3, KEYS · D] keys [KEYS, D], keys and values across [D, KEYS] */
+    float *delta;         /* [T, H] Σ_d dout · out */
+    float *dk, *dv;       /* [H, T, D] */
     float scale;
 } backward;
 
 /* Scratch of one thread. */
 typedef struct {
-    float *q, *dout, *dq;          /* [TILE, D] */
-    float *k, *k_across, *v_across; /* [KEYS, D], [D, KEYS], [D, KEYS] */
-    float *p, *ds;                 /* [TILE, KEYS] */
+    float *q, *dout, *dq; /* [TILE, D] */
+    float *p, *ds;        /* [TILE, KEYS] */
 } room;
 
 static room carve(float *p, int64_t D) {
-    room r = {p, p + TILE * D, p + 2 * TILE * D, p + 3 * TILE * D, p + 4 * TILE * D, p + 5 * TILE * D,
-              p + 6 * TILE * D, p + 6 * TILE * D + TILE * KEYS};
-    return r;
+    return (room){p, p + TILE * D, p + 2 * TILE * D, p + 3 * TILE * D, p + 3 * TILE * D + TILE * KEYS};
+}
+
+static int64_t blocks_of(const pta_rows *r, int64_t s) { return (r->offsets[s + 1] - r->offsets[s] + KEYS - 1) / KEYS; }
+
+static int64_t count_blocks(const pta_rows *r) {
+    int64_t count = 0;
+    for (int64_t s = 0; s < r->S; s++) count += blocks_of(r, s);
+    return count;
 }
 
 int64_t pta_attention_backward_bytes(const pta_rows *rows, int64_t H, int64_t K, int64_t D) {
-    (void)K;
-    return rows->T * H * (2 * D + 1) * (int64_t)sizeof(float);
+    return (rows->T * H * (2 * D + 1) + count_blocks(rows) * K * 3 * KEYS * D + rows->S) * (int64_t)sizeof(float);
 }
 
-static void load_rows(float *to, pta_matrix from, int64_t n, int64_t D) {
-    for (int64_t i = 0; i < n; i++) pta_row_load(to + i * D, pta_at(from, i, 0), 1.0f, D);
-}
-
-static void across(float *to, pta_matrix from, int64_t n, int64_t D) {
-    for (int64_t j = 0; j < n; j++) {
-        pta_matrix row = pta_at(from, j, 0);
-        for (int64_t d = 0; d < D; d++) to[d * KEYS + j] = pta_load(row.data, d, from.dtype);
-    }
+/* Keys and values of one block and key head; slots behind the last key are zeros. */
+static void pack_block(const backward *a, int64_t s, int64_t b, int64_t head, float *values) {
+    const int64_t D = a->D, key = a->rows->offsets[s] + b * KEYS, left = a->rows->offsets[s + 1] - key;
+    const int64_t n = left < KEYS ? left : KEYS;
+    float *k = a->blocks + ((a->first_block[s] + b) * a->K + head) * 3 * KEYS * D;
+    memset(k + n * D, 0, (size_t)((KEYS - n) * D) * sizeof(float));
+    memset(values + n * D, 0, (size_t)((KEYS - n) * D) * sizeof(float));
+    pta_rows_load(k, pta_at(a->qkv, key, (a->H + head) * D), 1.0f, n, D);
+    pta_rows_load(values, pta_at(a->qkv, key, (a->H + a->K + head) * D), 1.0f, n, D);
+    pta_rows_across(k + KEYS * D, k, KEYS, D);
+    pta_rows_across(k + 2 * KEYS * D, values, KEYS, D);
 }
 
 /* scores -> p = e^(score · scale − lse), dp -> ds = p · (dp − delta) · scale; 0 where query row `row` does not see key j. */
@@ -70,35 +78,28 @@ PTA_CLONES static void softmax_backward(float *restrict p, float *restrict ds, c
     }
 }
 
-/* n query rows from `row` against `keys` keys from row `key`. */
-static void block(const backward *a, const room *w, int64_t row, int64_t n, int64_t key, int64_t keys, int64_t h) {
-    const int64_t D = a->D, head = h / (a->H / a->K);
-    pta_matrix k = pta_at(a->qkv, key, (a->H + head) * D), v = pta_at(a->qkv, key, (a->H + a->K + head) * D);
-    load_rows(w->k, k, keys, D);
-    across(w->k_across, k, keys, D);
-    across(w->v_across, v, keys, D);
-    pta_tile_product(w->p, KEYS, w->q, D, 1, w->k_across, KEYS, n, keys, D, false);
-    pta_tile_product(w->ds, KEYS, w->dout, D, 1, w->v_across, KEYS, n, keys, D, false);
+/* n query rows from `row` against block b of segment s, of which `keys` keys are seen at most. */
+static void block(const backward *a, const room *w, int64_t row, int64_t n, int64_t s, int64_t b, int64_t keys, int64_t h) {
+    const int64_t D = a->D, head = h / (a->H / a->K), key = a->rows->offsets[s] + b * KEYS;
+    const float *k = a->blocks + ((a->first_block[s] + b) * a->K + head) * 3 * KEYS * D, *k_across = k + KEYS * D;
+    pta_tile_product(w->p, KEYS, w->q, D, 1, k_across, KEYS, n, keys, D, false);
+    pta_tile_product(w->ds, KEYS, w->dout, D, 1, k_across + KEYS * D, KEYS, n, keys, D, false);
     softmax_backward(w->p, w->ds, a->lse + row * a->H + h, a->delta + row * a->H + h, a->H, row, n, key, keys, a->scale);
-    pta_tile_product(w->dq, D, w->ds, KEYS, 1, w->k, D, n, D, keys, true);
+    pta_tile_product(w->dq, D, w->ds, KEYS, 1, k, D, n, D, keys, true);
     pta_tile_product(a->dv + (h * a->rows->T + key) * D, D, w->p, 1, KEYS, w->dout, D, keys, D, n, true);
     pta_tile_product(a->dk + (h * a->rows->T + key) * D, D, w->ds, 1, KEYS, w->q, D, keys, D, n, true);
-}
-
-static void store_rows(pta_matrix to, const float *from, int64_t n, int64_t D) {
-    for (int64_t i = 0; i < n; i++) pta_row_store(pta_at(to, i, 0), from + i * D, D);
 }
 
 /* Query rows [row, row+n) of segment s, all their keys. */
 static void tile(const backward *a, const room *w, int64_t s, int64_t row, int64_t n, int64_t h) {
     const int64_t D = a->D;
-    load_rows(w->q, pta_at(a->qkv, row, h * D), n, D);
-    load_rows(w->dout, pta_at(a->dout, row, h * D), n, D);
+    pta_rows_load(w->q, pta_at(a->qkv, row, h * D), 1.0f, n, D);
+    pta_rows_load(w->dout, pta_at(a->dout, row, h * D), 1.0f, n, D);
     memset(w->dq, 0, (size_t)(n * D) * sizeof(float));
     for (int64_t end = row + n; s >= 0; s = a->rows->parent[s], end = s >= 0 ? a->rows->offsets[s + 1] : 0)
-        for (int64_t key = a->rows->offsets[s]; key < end; key += KEYS)
-            block(a, w, row, n, key, end - key < KEYS ? end - key : KEYS, h);
-    store_rows(pta_at(a->dqkv, row, h * D), w->dq, n, D);
+        for (int64_t b = 0, left = end - a->rows->offsets[s]; left > 0; b++, left -= KEYS)
+            block(a, w, row, n, s, b, left < KEYS ? left : KEYS, h);
+    pta_rows_store(pta_at(a->dqkv, row, h * D), w->dq, n, D);
 }
 
 static void tree(const backward *a, const room *w, int64_t root, int64_t h) {
@@ -108,19 +109,32 @@ static void tree(const backward *a, const room *w, int64_t root, int64_t h) {
             tile(a, w, s, row, r->offsets[s + 1] - row < TILE ? r->offsets[s + 1] - row : TILE, h);
 }
 
-/* delta of this thread's rows, and its part of dk and dv set to zero. */
+PTA_INLINE float dot_as(const void *x, const void *y, int64_t n, const pta_dtype dtype) {
+    float dot = 0.0f;
+#pragma omp simd reduction(+ : dot)
+    for (int64_t i = 0; i < n; i++) dot += pta_load(x, i, dtype) * pta_load(y, i, dtype);
+    return dot;
+}
+
+PTA_CLONES static float dot_rows(pta_matrix x, pta_matrix y, int64_t n) {
+    return x.dtype == PTA_BF16 ? dot_as(x.data, y.data, n, PTA_BF16) : dot_as(x.data, y.data, n, PTA_F32);
+}
+
+/* This thread's part of delta, of the blocks of keys, and of dk and dv, which are set to zero. */
 static void prepare(const pta_team *team, const backward *a) {
     int64_t first, last, D = a->D;
     pta_team_share(team, a->rows->T, 1, &first, &last);
     for (int64_t t = first; t < last; t++)
         for (int64_t h = 0; h < a->H; h++) {
-            const void *dout = pta_at(a->dout, t, h * D).data, *out = pta_at(a->out, t, h * D).data;
-            float dot = 0.0f;
-            for (int64_t d = 0; d < D; d++) dot += pta_load(dout, d, a->dout.dtype) * pta_load(out, d, a->out.dtype);
-            a->delta[t * a->H + h] = dot;
+            a->delta[t * a->H + h] = dot_rows(pta_at(a->dout, t, h * D), pta_at(a->out, t, h * D), D);
         }
     pta_team_share(team, 2 * a->H * a->rows->T * D, 1024, &first, &last);
     memset(a->dk + first, 0, (size_t)(last - first) * sizeof(float)); /* dv follows dk */
+    pta_team_share(team, count_blocks(a->rows) * a->K, 1, &first, &last);
+    for (int64_t item = first, s = 0; item < last; item++) {
+        while (item / a->K >= a->first_block[s] + blocks_of(a->rows, s)) s++;
+        pack_block(a, s, item / a->K - a->first_block[s], item % a->K, team->scratch);
+    }
 }
 
 /* dk and dv of this thread's rows: the sums over the query heads of each key head. */
@@ -134,17 +148,21 @@ static void gather(const pta_team *team, const backward *a) {
             const float *from = part < a->K ? a->dk : a->dv;
             int64_t head = part % a->K;
             memset(sum, 0, (size_t)D * sizeof(float));
-            for (int64_t h = head * group; h < (head + 1) * group; h++)
-                for (int64_t d = 0; d < D; d++) sum[d] += from[(h * T + t) * D + d];
-            store_rows(pta_at(a->dqkv, t, (a->H + part) * D), sum, 1, D);
+            for (int64_t h = head * group; h < (head + 1) * group; h++) pta_row_add(sum, from + (h * T + t) * D, D);
+            pta_rows_store(pta_at(a->dqkv, t, (a->H + part) * D), sum, 1, D);
         }
 }
 
 void pta_attention_backward(const pta_team *team, pta_matrix dqkv, pta_matrix dout, pta_matrix out, const float *lse,
                             pta_matrix qkv, const pta_rows *rows, int64_t H, int64_t K, int64_t D, void *scratch) {
-    float *memory = scratch;
-    const backward a = {dqkv, dout, out, qkv, lse, rows, H, K, D, memory + 2 * rows->T * H * D,
-                        memory, memory + rows->T * H * D, 1.0f / sqrtf((float)D)};
+    const int64_t each = rows->T * H * D;
+    float *dk = scratch, *delta = dk + 2 * each, *blocks = delta + rows->T * H;
+    int32_t *first_block = (int32_t *)(blocks + count_blocks(rows) * K * 3 * KEYS * D);
+    const backward a = {dqkv, dout, out, qkv, lse, rows, H, K, D, first_block, blocks, delta, dk, dk + each,
+                        1.0f / sqrtf((float)D)};
+    if (team->id == 0)
+        for (int64_t s = 0, block = 0; s < rows->S; block += blocks_of(rows, s++)) first_block[s] = (int32_t)block;
+    pta_team_barrier(team);
     prepare(team, &a);
     pta_team_barrier(team);
     const room w = carve(team->scratch, D);
