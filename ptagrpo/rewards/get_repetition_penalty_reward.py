@@ -16,8 +16,8 @@ def get_repetition_penalty_reward(
     Raises:
         ConfigError: `ngram_size` is not positive, or `max_penalty` is.
 
-    >>> get_repetition_penalty_reward(ngram_size=2)(completion_ids=[[1, 2, 3], [7, 7, 7, 7], [7]])
-    [0.0, -0.6666666666666667, 0.0]
+    >>> get_repetition_penalty_reward(ngram_size=2)(completion_ids=[[1, 2, 3], [7, 7, 7, 7, 7], [7]])
+    [0.0, -0.75, 0.0]
     """
     if ngram_size < 1:
         raise ConfigError(f"get_repetition_penalty_reward: ngram_size: got {ngram_size}, must be positive")
