@@ -19,7 +19,12 @@ ALIASES = {"model_name_or_path": "model", "dataset_name": "train_dataset", "resu
 
 
 def run_sft(
-    config: Path | None, own: Mapping[str, Any], extras: Sequence[str], *, list_settings: bool = False
+    config: Path | None,
+    own: Mapping[str, Any],
+    extras: Sequence[str],
+    *,
+    list_settings: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Read data and settings, train, save the model."""
     from ..training import SFTConfig
@@ -41,11 +46,18 @@ def run_sft(
     evaluation = load_sft_rows(options["eval_dataset"], **read) if options["eval_dataset"] else None
     policy = Policy.from_pretrained(options["model"])
     typer.echo(f"sft: {len(rows)} rows, {policy.num_parameters:,} parameters, run in {args.output_dir}")
-    _train(SFTTrainer(model=policy, args=args, train_dataset=rows, eval_dataset=evaluation), options)
+    made = args.replace(contamination="off") if dry_run else args
+    trainer = SFTTrainer(model=policy, args=made, train_dataset=rows, eval_dataset=evaluation)
+    _train(trainer, options, args, dry_run=dry_run)
 
 
 def run_train(
-    config: Path | None, own: Mapping[str, Any], extras: Sequence[str], *, list_settings: bool = False
+    config: Path | None,
+    own: Mapping[str, Any],
+    extras: Sequence[str],
+    *,
+    list_settings: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Read data, rewards and settings, train, save the model."""
     from .. import algorithms, training
@@ -88,10 +100,11 @@ def run_train(
         f"{policy.num_parameters:,} parameters, run in {args.output_dir}"
     )
     trainer_class = training.PTAGRPOTrainer if tree else training.GRPOTrainer
+    made = args.replace(contamination="off") if dry_run else args
     trainer = trainer_class(
-        model=policy, reward_funcs=reward_funcs, args=args, train_dataset=questions, eval_dataset=evaluation
+        model=policy, reward_funcs=reward_funcs, args=made, train_dataset=questions, eval_dataset=evaluation
     )
-    _train(trainer, options)
+    _train(trainer, options, args, dry_run=dry_run)
 
 
 def load_reward(name: str) -> Callable[..., Any] | str:
@@ -200,7 +213,14 @@ def _questions(
     return kept
 
 
-def _train(trainer: Any, options: Mapping[str, Any]) -> None:
+def _train(trainer: Any, options: Mapping[str, Any], args: Any, *, dry_run: bool) -> None:
+    """Train to the end and save, or only say what would be done. args: the settings as the user gave them."""
+    if dry_run:  # it writes nothing: the check for contamination, which leaves a report, was left out
+        from ..training.dry_run import describe
+
+        given = {name: value for name, value in options.items() if value not in (None, [])}
+        typer.echo(describe(trainer, {**args.to_dict(), **given}))
+        return
     output_dir = trainer.args.output_dir
     try:
         trainer.train(resume_from_checkpoint=options["resume"])
