@@ -179,4 +179,6 @@ def test_dry_run_on_the_command_line_trains_nothing(capsys, tmp_path):
     assert config.contamination == "check" and config.prompt_style == "raw"
     code, out, err = call(capsys, "sft", "--train_dataset", tmp_path / "s.jsonl", *common)
     assert code == 0 and "activations of a micro-batch" in out and "What looks wrong" in out, err
+    code, out, err = call(capsys, "sft", "--train_dataset", tmp_path / "s.jsonl", *common, "--bf16", "true")
+    assert code == 0 and "bf16: true" in out, err  # the model is loaded as the settings ask for
     assert not any(run.glob("*")) if run.exists() else True

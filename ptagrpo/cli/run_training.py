@@ -36,7 +36,6 @@ def run_sft(
     required(options, "model", "train_dataset", "output_dir")
     args = _configuration(SFTConfig, config, settings, options["train_dataset"])
     from ..data import load_sft_rows
-    from ..policy import Policy
     from ..training import SFTTrainer
 
     read = {"columns": _columns(options), "config": options["dataset_config"]}
@@ -44,10 +43,11 @@ def run_sft(
         options["train_dataset"], limit=_limit(options), split=options["dataset_train_split"], **read
     )
     evaluation = load_sft_rows(options["eval_dataset"], **read) if options["eval_dataset"] else None
-    policy = Policy.from_pretrained(options["model"])
-    typer.echo(f"sft: {len(rows)} rows, {policy.num_parameters:,} parameters, run in {args.output_dir}")
     made = args.replace(contamination="off") if dry_run else args
-    trainer = SFTTrainer(model=policy, args=made, train_dataset=rows, eval_dataset=evaluation)
+    trainer = SFTTrainer(model=options["model"], args=made, train_dataset=rows, eval_dataset=evaluation)
+    typer.echo(
+        f"sft: {len(rows)} rows, {trainer.policy.num_parameters:,} parameters, run in {args.output_dir}"
+    )
     _train(trainer, options, args, dry_run=dry_run)
 
 
@@ -80,7 +80,6 @@ def run_train(
         config_class, config, {**settings, "algorithm": algorithm}, options["train_dataset"]
     )
     reward_funcs = [load_reward(name) for name in options["reward_funcs"]]
-    from ..policy import Policy
 
     questions = _questions(
         options["train_dataset"],
@@ -94,15 +93,18 @@ def run_train(
         if options["eval_dataset"]
         else None
     )
-    policy = Policy.from_pretrained(options["model"])
-    typer.echo(
-        f"{algorithm}: {len(questions)} questions, {args.num_generations} responses each, "
-        f"{policy.num_parameters:,} parameters, run in {args.output_dir}"
-    )
     trainer_class = training.PTAGRPOTrainer if tree else training.GRPOTrainer
     made = args.replace(contamination="off") if dry_run else args
     trainer = trainer_class(
-        model=policy, reward_funcs=reward_funcs, args=made, train_dataset=questions, eval_dataset=evaluation
+        model=options["model"],
+        reward_funcs=reward_funcs,
+        args=made,
+        train_dataset=questions,
+        eval_dataset=evaluation,
+    )
+    typer.echo(
+        f"{algorithm}: {len(questions)} questions, {args.num_generations} responses each, "
+        f"{trainer.policy.num_parameters:,} parameters, run in {args.output_dir}"
     )
     _train(trainer, options, args, dry_run=dry_run)
 
