@@ -18,15 +18,14 @@ from .worker import SideError
 
 @dataclass
 class Context:
-    """What a row needs. quick: fewer rounds and smaller sizes. rounds: repetitions of each side."""
+    """What a row needs. quick: fewer rounds and smaller sizes. rounds: repetitions of each side. full: rows that
+    run for longer than a quarter of an hour are run too."""
 
     scratch: Path
     quick: bool = False
+    rounds: int = 5
+    full: bool = False
     probes: Probes = field(default_factory=Probes)
-
-    @property
-    def rounds(self) -> int:
-        return 3 if self.quick else 5
 
     def folder(self, shape: str) -> Path:
         """The weights of one of `models.SHAPES`, made once a run."""
@@ -50,6 +49,7 @@ def registry() -> dict[str, Measure]:
 def run(names: Sequence[str], known: dict[str, Measure], context: Context, folder: Path) -> int:
     """Measure, store and print rows. Returns 1 where a figure falls short, else 0."""
     measured = []
+    about = {**results.machine(), "rounds": context.rounds}
     for name in names:
         print(f"bench: {name}", file=sys.stderr, flush=True)
         try:
@@ -58,7 +58,7 @@ def run(names: Sequence[str], known: dict[str, Measure], context: Context, folde
             found = [results.Result(name, 0, name, None, 0.0, note=str(error).strip().splitlines()[-1])]
             print(f"bench: {error}", file=sys.stderr)
         kind = "quick" if context.quick else "row"
-        results.write_json(folder / f"{kind}-{name}.json", found, results.machine(), context.quick)
+        results.write_json(folder / f"{kind}-{name}.json", found, about, context.quick)
         measured += found
     results.print_table(measured)
     return int(not all(result.holds for result in measured))
@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Ours against other libraries.")
     parser.add_argument("rows", nargs="*", metavar="ROW", help="rows to run; all when none is named")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller sizes; claims nothing")
+    parser.add_argument("--rounds", type=int, help="repetitions of each side (5; quick: 3)")
+    parser.add_argument("--full", action="store_true", help="also measure what takes very long")
     parser.add_argument("--list", action="store_true", help="names of the rows")
     parser.add_argument(
         "--write-docs", action="store_true", help="table and chart from stored results; runs nothing"
@@ -87,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"unknown row {unknown[0]!r}; there are: {', '.join(sorted(known))}")
     with tempfile.TemporaryDirectory(prefix="ptagrpo-bench-") as temporary:
-        context = Context(options.scratch or Path(temporary), options.quick)
+        rounds = options.rounds or (3 if options.quick else 5)
+        context = Context(options.scratch or Path(temporary), options.quick, rounds, options.full)
         return run(options.rows or sorted(known), known, context, options.output)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -51,8 +52,20 @@ class Result:
         return {**asdict(self), "holds": self.holds}
 
 
+def commit() -> str:
+    """The last commit that changed what is measured, with "+" where the files differ from it; empty without git."""
+    measured = ["csrc", "ptagrpo", "setup.py"]
+    commands = (["log", "-1", "--format=%h", "--", *measured], ["status", "--porcelain", "--", *measured])
+    try:
+        found = [subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+                 for command in commands]  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return found[0].strip() + "+" * bool(found[1])
+
+
 def machine() -> dict[str, Any]:
-    """CPU, threads, versions and date."""
+    """CPU, threads, versions, commit and date."""
     import ptagrpo
 
     model = platform.processor() or platform.machine()
@@ -64,6 +77,7 @@ def machine() -> dict[str, Any]:
         "cpu": model,
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),
+        "commit": commit(),
         **ptagrpo.build_info(),
     }
 
@@ -119,9 +133,7 @@ def write_docs(docs: Path = DOCS, folder: Path = RESULTS) -> None:
     results = load(folder)
     lines = ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
     lines += ["| " + " | ".join(cells(result)) + " |" for result in results]
-    machines = {
-        f"{r['machine']['cpu']}, {r['machine']['threads']} threads, {r['machine']['date']}" for r in results
-    }
+    machines = {"{cpu}, {threads} threads, {date}".format(**r["machine"]) for r in results}
     text = docs.read_text(encoding="utf-8")
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
     body = "\n".join([*lines, "", "Measured on: " + "; ".join(sorted(machines)) + "."])
