@@ -18,13 +18,11 @@ from .worker import SideError
 
 @dataclass
 class Context:
-    """What a row needs. quick: fewer rounds and smaller sizes. rounds: repetitions of each side. full: rows that
-    run for longer than a quarter of an hour are run too."""
+    """What a row needs. quick: smaller sizes. rounds: repetitions of each side."""
 
     scratch: Path
     quick: bool = False
     rounds: int = 5
-    full: bool = False
     probes: Probes = field(default_factory=Probes)
 
     def folder(self, shape: str) -> Path:
@@ -38,11 +36,14 @@ class Context:
 Measure = Callable[[Context], list[results.Result]]
 
 
-def registry() -> dict[str, Measure]:
-    """Every row by name: the functions that the files of bench/rows name in their ROWS."""
+def registry(full: bool = True) -> dict[str, Measure]:
+    """Every row by name: the functions that the files of bench/rows name in their ROWS; without those in LONG unless
+    `full`."""
     found: dict[str, Measure] = {}
-    for module in pkgutil.iter_modules(rows.__path__):
-        found |= importlib.import_module(f"{rows.__name__}.{module.name}").ROWS
+    for entry in pkgutil.iter_modules(rows.__path__):
+        module = importlib.import_module(f"{rows.__name__}.{entry.name}")
+        left_out = () if full else getattr(module, "LONG", ())
+        found |= {name: row for name, row in module.ROWS.items() if name not in left_out}
     return found
 
 
@@ -66,10 +67,12 @@ def run(names: Sequence[str], known: dict[str, Measure], context: Context, folde
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Ours against other libraries.")
-    parser.add_argument("rows", nargs="*", metavar="ROW", help="rows to run; all when none is named")
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROW", help="rows to run; all but the longest when none is named"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller sizes; claims nothing")
     parser.add_argument("--rounds", type=int, help="repetitions of each side (5; quick: 3)")
-    parser.add_argument("--full", action="store_true", help="also measure what takes very long")
+    parser.add_argument("--full", action="store_true", help="also the rows that take very long")
     parser.add_argument("--list", action="store_true", help="names of the rows")
     parser.add_argument(
         "--write-docs", action="store_true", help="table and chart from stored results; runs nothing"
@@ -90,8 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unknown row {unknown[0]!r}; there are: {', '.join(sorted(known))}")
     with tempfile.TemporaryDirectory(prefix="ptagrpo-bench-") as temporary:
         rounds = options.rounds or (3 if options.quick else 5)
-        context = Context(options.scratch or Path(temporary), options.quick, rounds, options.full)
-        return run(options.rows or sorted(known), known, context, options.output)
+        context = Context(options.scratch or Path(temporary), options.quick, rounds)
+        return run(options.rows or sorted(registry(options.full)), known, context, options.output)
 
 
 if __name__ == "__main__":
