@@ -50,9 +50,9 @@ def contestants(folder, modules):
 
 @pytest.mark.parametrize("together", [True, False])
 def test_sides_take_turns_and_agree(folder, together):
-    found = interleave(contestants(folder, {"a": "ours_train", "b": "ours_train"}), 2, together)
+    found = interleave(contestants(folder, {"a": "ours_train", "b": "ours_train"}), 2, together, times=2)
     for runs in found.values():
-        assert len(runs.timed) == 2 and runs.seconds > 0
+        assert len(runs.timed) == 4 and runs.seconds > 0
         assert runs.prepared[1] == pytest.approx(5.77, abs=0.1)  # log 320
     assert found["a"].prepared == found["b"].prepared
     assert found["a"].timed[-1]["loss"] == found["b"].timed[-1]["loss"] < found["a"].prepared[1]

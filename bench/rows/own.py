@@ -49,7 +49,7 @@ def forest_against_flat(context: Any, row: str, sizes: tuple[int, int, int], sha
         prepare = [("forest", {"tokens": tokens, "lengths": part, "parents": above})]
         sides.append(Contestant(name, "ours_train", {"folder": str(context.folder(shape)), "precision": "bfloat16"},
                                 ("gradients", {"keep": keep}), prepare))  # fmt: skip
-    found = interleave(sides, context.rounds, together=False)
+    found = interleave(sides, context.rounds, together=False, times=2)
     faster = found["flat"].seconds / found["forest"].seconds
     exact = work["flat"] / work["forest"]
     return [Result(row, 9, f"forest against flat, {sizes}", faster / exact, 0.95, "× faster", faster, peak=exact,
@@ -62,7 +62,7 @@ def threads(context: Any, row: str) -> list[Result]:
     tokens = random_tokens(shape, count * length, seed=1).reshape(count, length).tolist()
     sides = [Contestant(str(number), "ours_train", {"folder": str(context.folder(shape)), "threads": number},
                         ("steps", {"count": 1}), [("batch", {"tokens": tokens})]) for number in (1, 2)]  # fmt: skip
-    found = interleave(sides, context.rounds, together=False)
+    found = interleave(sides, context.rounds, together=False, times=2)
     speed = [1 / found[name].seconds for name in ("2", "1")]
     losses = [np.float64(found[name].timed[-1]["loss"]) for name in ("2", "1")]
     if losses[0] != losses[1]:
@@ -80,7 +80,7 @@ def guarantees(context: Any, row: str) -> list[Result]:
     sides = [Contestant(name, "ours_train", {"folder": str(context.folder(shape))}, ("steps", {"count": 1}),
                         [("batch", {"tokens": tokens})], {"PTAGRPO_GEMM": gemm})
              for name, gemm in (("ours", "own"), ("OpenBLAS", "openblas"))]  # fmt: skip
-    found = interleave(sides, context.rounds, together=False)
+    found = interleave(sides, context.rounds, together=False, times=2)
     check_equal("loss", *(runs.timed[0]["loss"] for runs in found.values()), 1e-4)
     used = found["OpenBLAS"].versions["kernels"]["float32"]
     if used != "openblas":
