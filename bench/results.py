@@ -131,8 +131,11 @@ def print_table(results: Sequence[Result]) -> None:
 def write_docs(docs: Path = DOCS, folder: Path = RESULTS) -> None:
     """Put the table of the stored results between the markers of docs/performance.md."""
     results = load(folder)
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
-    lines += ["| " + " | ".join(cells(result)) + " |" for result in results]
+    headings = (*HEADINGS, "commit", "rounds")
+    lines = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
+    for result in results:
+        origin = [str(result["machine"].get(key, "")) for key in ("commit", "rounds")]
+        lines.append("| " + " | ".join([*cells(result), *origin]) + " |")
     machines = {"{cpu}, {threads} threads, {date}".format(**r["machine"]) for r in results}
     text = docs.read_text(encoding="utf-8")
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
