@@ -6,7 +6,6 @@
 
 #include "../core/memory.h"
 #include "../kernels/kernel.h"
-#include "../kernels/probe.h"
 #include "compute.h"
 #include "errors.h"
 #include "state.h"
@@ -176,36 +175,6 @@ static PyObject *kernels_use(PyObject *Py_UNUSED(module), PyObject *argument) {
     return Py_BuildValue("{s:s, s:s}", "float32", pta_kernels_name(PTA_F32), "bfloat16", pta_kernels_name(PTA_BF16));
 }
 
-static PyObject *probe_peak(PyObject *Py_UNUSED(module), PyObject *args) {
-    const char *names[] = {"float32", "bfloat16-dot", "amx"}, *kind;
-    double seconds, rate = 0.0;
-    int threads;
-    pta_error err = {0};
-    if (!PyArg_ParseTuple(args, "sdi", &kind, &seconds, &threads)) return NULL;
-    for (int i = 0; i < 3; i++)
-        if (!strcmp(kind, names[i])) {
-            pta_py_call call;
-            pta_py_begin(&call);
-            pta_probe_peak(&rate, (pta_probe)i, seconds, threads, &err);
-            pta_py_end(&call);
-            return err.code ? pta_py_raise(&err) : PyFloat_FromDouble(rate);
-        }
-    return PyErr_Format(PyExc_ValueError, "kind: expected float32, bfloat16-dot or amx, got %s", kind);
-}
-
-static PyObject *probe_bandwidth(PyObject *Py_UNUSED(module), PyObject *args) {
-    long long bytes;
-    int threads;
-    double rate = 0.0;
-    pta_error err = {0};
-    if (!PyArg_ParseTuple(args, "Li", &bytes, &threads)) return NULL;
-    pta_py_call call;
-    pta_py_begin(&call);
-    pta_probe_bandwidth(&rate, bytes, threads, &err);
-    pta_py_end(&call);
-    return err.code ? pta_py_raise(&err) : PyFloat_FromDouble(rate);
-}
-
 static PyMethodDef functions[] = {
     {"kernels_variants", kernels_variants, METH_NOARGS, "-> names of what this machine has, the plainest first"},
     {"kernels_use", kernels_use, METH_O,
@@ -214,8 +183,6 @@ static PyMethodDef functions[] = {
      "(product, dtype, a, b, out, accumulate, threads): forward x, w -> y; dinput dy, w -> dx; dweight dy, x -> dw +="},
     {"kernels_benchmark", kernels_benchmark, METH_VARARGS,
      "(product, dtype, stored dtype of activations, M, N, K, repeats, threads) -> seconds of one product"},
-    {"probe_peak", probe_peak, METH_VARARGS, "(float32, bfloat16-dot or amx; seconds; threads) -> operations per second"},
-    {"probe_bandwidth", probe_bandwidth, METH_VARARGS, "(bytes, threads) -> bytes per second, read"},
     {NULL, NULL, 0, NULL},
 };
 
