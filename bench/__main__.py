@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scratch", type=Path, help="folder for weights, kept; default: a temporary one")
     options = parser.parse_args(arguments)
     if options.write_docs:
-        results.write_docs(folder=options.output)
+        results.write_docs(folder=options.output, rows=registry())
         results.draw_chart(results.ROOT / "docs" / "images" / "performance.png", options.output)
         return 0
     known = registry()

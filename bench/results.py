@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -128,8 +128,8 @@ def print_table(results: Sequence[Result]) -> None:
     Console().print(table)
 
 
-def write_docs(docs: Path = DOCS, folder: Path = RESULTS) -> None:
-    """Put the table of the stored results between the markers of docs/performance.md."""
+def write_docs(docs: Path = DOCS, folder: Path = RESULTS, rows: Collection[str] = ()) -> None:
+    """Put the table of the stored results between the markers of docs/performance.md, and which of `rows` have none."""
     results = load(folder)
     headings = (*HEADINGS, "commit", "rounds")
     lines = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
@@ -139,7 +139,10 @@ def write_docs(docs: Path = DOCS, folder: Path = RESULTS) -> None:
     machines = {"{cpu}, {threads} threads, {date}".format(**r["machine"]) for r in results}
     text = docs.read_text(encoding="utf-8")
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    body = "\n".join([*lines, "", "Measured on: " + "; ".join(sorted(machines)) + "."])
+    missing = sorted(set(rows) - {result["row"] for result in results})
+    notes = ["", "Measured on: " + "; ".join(sorted(machines)) + "."]
+    notes += ["", "Rows without a stored measurement: " + ", ".join(missing) + "."] if missing else []
+    body = "\n".join([*lines, *notes])
     docs.write_text(f"{head}{BEGIN}\n{body}\n{END}{tail}", encoding="utf-8")
 
 

@@ -145,10 +145,11 @@ def test_docs_and_chart_come_from_the_files(tmp_path):
     results.write_json(tmp_path / "quick-made-up.json", [result], about, quick=True)
     docs = tmp_path / "performance.md"
     docs.write_text(f"before\n{results.BEGIN}\nstale\n{results.END}\nafter\n")
-    results.write_docs(docs, tmp_path)
+    results.write_docs(docs, tmp_path, rows=["made-up", "unheard-of"])
     text = docs.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale" not in text
     assert text.count("| 3 | made up | 4 GFLOP/s | 2 (peer) | – | 2 | ≥ 1.5 | yes |") == 1
+    assert "Rows without a stored measurement: unheard-of." in text
     results.draw_chart(tmp_path / "chart.png", tmp_path)
     assert (tmp_path / "chart.png").stat().st_size > 1000
 
