@@ -51,12 +51,15 @@ class Runs:
         return statistics.median(run["seconds"] for run in self.timed)
 
 
-def interleave(contestants: Sequence[Contestant], rounds: int, together: bool = True) -> dict[str, Runs]:
+def interleave(
+    contestants: Sequence[Contestant], rounds: int, together: bool = True, times: int = 1
+) -> dict[str, Runs]:
     """Run every contestant once a round.
 
     Args:
         together: all stay in memory. False: each is started anew for its turn and ended after it, for models of which
             two do not fit side by side.
+        times: timed calls of a turn.
 
     Raises:
         SideError: a side failed for another reason than a missing library.
@@ -77,7 +80,7 @@ def interleave(contestants: Sequence[Contestant], rounds: int, together: bool = 
                         continue
                 worker = workers[contestant.name]
                 method, arguments = contestant.timed
-                runs.timed.append(worker.call(method, **arguments))
+                runs.timed += [worker.call(method, **arguments) for _ in range(times)]
                 runs.peak_bytes = max(runs.peak_bytes, peak_bytes(worker.pid))
                 if not together:
                     workers.pop(contestant.name).close()

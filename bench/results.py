@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,20 @@ class Result:
         return {**asdict(self), "holds": self.holds}
 
 
+def commit() -> str:
+    """The last commit that changed what is measured, with "+" where the files differ from it; empty without git."""
+    measured = ["csrc", "ptagrpo", "setup.py"]
+    commands = (["log", "-1", "--format=%h", "--", *measured], ["status", "--porcelain", "--", *measured])
+    try:
+        found = [subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+                 for command in commands]  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return found[0].strip() + "+" * bool(found[1])
+
+
 def machine() -> dict[str, Any]:
-    """CPU, threads, versions and date."""
+    """CPU, threads, versions, commit and date."""
     import ptagrpo
 
     model = platform.processor() or platform.machine()
@@ -64,6 +77,7 @@ def machine() -> dict[str, Any]:
         "cpu": model,
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),
+        "commit": commit(),
         **ptagrpo.build_info(),
     }
 
@@ -114,17 +128,21 @@ def print_table(results: Sequence[Result]) -> None:
     Console().print(table)
 
 
-def write_docs(docs: Path = DOCS, folder: Path = RESULTS) -> None:
-    """Put the table of the stored results between the markers of docs/performance.md."""
+def write_docs(docs: Path = DOCS, folder: Path = RESULTS, rows: Collection[str] = ()) -> None:
+    """Put the table of the stored results between the markers of docs/performance.md, and which of `rows` have none."""
     results = load(folder)
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
-    lines += ["| " + " | ".join(cells(result)) + " |" for result in results]
-    machines = {
-        f"{r['machine']['cpu']}, {r['machine']['threads']} threads, {r['machine']['date']}" for r in results
-    }
+    headings = (*HEADINGS, "commit", "rounds")
+    lines = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
+    for result in results:
+        origin = [str(result["machine"].get(key, "")) for key in ("commit", "rounds")]
+        lines.append("| " + " | ".join([*cells(result), *origin]) + " |")
+    machines = {"{cpu}, {threads} threads, {date}".format(**r["machine"]) for r in results}
     text = docs.read_text(encoding="utf-8")
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    body = "\n".join([*lines, "", "Measured on: " + "; ".join(sorted(machines)) + "."])
+    missing = sorted(set(rows) - {result["row"] for result in results})
+    notes = ["", "Measured on: " + "; ".join(sorted(machines)) + "."]
+    notes += ["", "Rows without a stored measurement: " + ", ".join(missing) + "."] if missing else []
+    body = "\n".join([*lines, *notes])
     docs.write_text(f"{head}{BEGIN}\n{body}\n{END}{tail}", encoding="utf-8")
 
 

@@ -50,9 +50,9 @@ def contestants(folder, modules):
 
 @pytest.mark.parametrize("together", [True, False])
 def test_sides_take_turns_and_agree(folder, together):
-    found = interleave(contestants(folder, {"a": "ours_train", "b": "ours_train"}), 2, together)
+    found = interleave(contestants(folder, {"a": "ours_train", "b": "ours_train"}), 2, together, times=2)
     for runs in found.values():
-        assert len(runs.timed) == 2 and runs.seconds > 0
+        assert len(runs.timed) == 4 and runs.seconds > 0
         assert runs.prepared[1] == pytest.approx(5.77, abs=0.1)  # log 320
     assert found["a"].prepared == found["b"].prepared
     assert found["a"].timed[-1]["loss"] == found["b"].timed[-1]["loss"] < found["a"].prepared[1]
@@ -145,13 +145,50 @@ def test_docs_and_chart_come_from_the_files(tmp_path):
     results.write_json(tmp_path / "quick-made-up.json", [result], about, quick=True)
     docs = tmp_path / "performance.md"
     docs.write_text(f"before\n{results.BEGIN}\nstale\n{results.END}\nafter\n")
-    results.write_docs(docs, tmp_path)
+    results.write_docs(docs, tmp_path, rows=["made-up", "unheard-of"])
     text = docs.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale" not in text
     assert text.count("| 3 | made up | 4 GFLOP/s | 2 (peer) | – | 2 | ≥ 1.5 | yes |") == 1
+    assert "Rows without a stored measurement: unheard-of." in text
     results.draw_chart(tmp_path / "chart.png", tmp_path)
     assert (tmp_path / "chart.png").stat().st_size > 1000
 
 
 def test_a_markers_pair_is_in_the_docs():
     assert results.BEGIN in results.DOCS.read_text() and results.END in results.DOCS.read_text()
+
+
+def test_products_and_attention_alone():
+    with Worker("ours_kernels", {"gemm": "openblas"}) as worker:
+        sizes = [(4, 6, 8), (5, 16, 3)]
+        for kind in ("forward", "dinput", "dweight"):
+            found = worker.call("products", kind=kind, dtype="float32", sizes=sizes, repeats=[1, 2])
+            assert len(found["seconds"]) == 2 and min(found["seconds"]) > 0
+        assert worker.call("versions")["kernels"]["float32"] == "openblas"
+    with Worker("ours_kernels", {}) as worker:
+        for direction, dtype in (("forward", "float32"), ("backward", "bfloat16")):
+            options = {"direction": direction, "dtype": dtype, "heads": (4, 2, 8)}
+            found = worker.call("attention", **options, lengths=[70, 300])["seconds"]
+            assert 0 < found[0] < found[1]
+        with pytest.raises(SideError, match="direction: expected forward or backward"):
+            worker.call("attention", **{**options, "direction": "sideways"}, lengths=[8])
+        with pytest.raises(SideError, match="a multiple of K"):
+            worker.call("attention", **{**options, "heads": (3, 2, 8)}, lengths=[8])
+
+
+@pytest.mark.parametrize("side", ["ours_grpo", "trl_grpo"])
+def test_a_step_of_reinforcement_samples_every_token(folder, side):
+    sizes = {"folder": str(folder), "prompt": 20, "length": 6, "responses": 6}
+    try:
+        with Worker(side, sizes) as worker:
+            for _ in range(2):
+                run = worker.call("step")
+                assert run["tokens"] == 36 and run["seconds"] > 0
+    except SideAbsent as error:
+        pytest.skip(str(error))
+
+
+def test_long_rows_run_only_when_asked_for():
+    assert {"quickstart", "ptagrpo"} <= bench.registry().keys()
+    assert not {"quickstart", "ptagrpo"} & bench.registry(full=False).keys()
+    assert {"bits", "grpo", "products-fp32", "attention-bf16"} <= bench.registry(full=False).keys()

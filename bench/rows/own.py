@@ -1,16 +1,21 @@
-"""Figures 9 and 13: a plan tree as a forest against its responses one by one; two threads against one."""
+"""Figures 9, 12 and 13: a forest against flat sequences; with bit guarantees against without; two threads and one."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
+import time
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import flops
-from ..compare import Contestant, interleave
+from ..compare import Contestant, check_equal, interleave
 from ..models import config_of, random_tokens
 from ..results import Result
+from ..worker import SideError
 
 PLANS, CHAINS = 4, 3
 KEEP_ALL = 6000  # tokens whose activations fit into memory; above it both sides compute them again
@@ -44,7 +49,7 @@ def forest_against_flat(context: Any, row: str, sizes: tuple[int, int, int], sha
         prepare = [("forest", {"tokens": tokens, "lengths": part, "parents": above})]
         sides.append(Contestant(name, "ours_train", {"folder": str(context.folder(shape)), "precision": "bfloat16"},
                                 ("gradients", {"keep": keep}), prepare))  # fmt: skip
-    found = interleave(sides, context.rounds, together=False)
+    found = interleave(sides, context.rounds, together=False, times=2)
     faster = found["flat"].seconds / found["forest"].seconds
     exact = work["flat"] / work["forest"]
     return [Result(row, 9, f"forest against flat, {sizes}", faster / exact, 0.95, "× faster", faster, peak=exact,
@@ -57,7 +62,7 @@ def threads(context: Any, row: str) -> list[Result]:
     tokens = random_tokens(shape, count * length, seed=1).reshape(count, length).tolist()
     sides = [Contestant(str(number), "ours_train", {"folder": str(context.folder(shape)), "threads": number},
                         ("steps", {"count": 1}), [("batch", {"tokens": tokens})]) for number in (1, 2)]  # fmt: skip
-    found = interleave(sides, context.rounds, together=False)
+    found = interleave(sides, context.rounds, together=False, times=2)
     speed = [1 / found[name].seconds for name in ("2", "1")]
     losses = [np.float64(found[name].timed[-1]["loss"]) for name in ("2", "1")]
     if losses[0] != losses[1]:
@@ -67,8 +72,49 @@ def threads(context: Any, row: str) -> list[Result]:
     ]
 
 
+def guarantees(context: Any, row: str) -> list[Result]:
+    """A float32 train step on 4 x 256 tokens with our kernels against one with OpenBLAS, whose blocking depends on
+    sizes. Below 0 ours is the faster one."""
+    shape, count, length = "qwen2.5-0.5b", 4, 64 if context.quick else 256
+    tokens = random_tokens(shape, count * length, seed=1).reshape(count, length).tolist()
+    sides = [Contestant(name, "ours_train", {"folder": str(context.folder(shape))}, ("steps", {"count": 1}),
+                        [("batch", {"tokens": tokens})], {"PTAGRPO_GEMM": gemm})
+             for name, gemm in (("ours", "own"), ("OpenBLAS", "openblas"))]  # fmt: skip
+    found = interleave(sides, context.rounds, together=False, times=2)
+    check_equal("loss", *(runs.timed[0]["loss"] for runs in found.values()), 1e-4)
+    used = found["OpenBLAS"].versions["kernels"]["float32"]
+    if used != "openblas":
+        return [Result(row, 12, "cost of the bit guarantees", None, 0.03, note=f"PTAGRPO_GEMM gave {used}")]
+    speed = [1 / found[name].seconds for name in ("ours", "OpenBLAS")]
+    return [Result(row, 12, "cost of the bit guarantees", speed[1] / speed[0] - 1, 0.03, "steps/s", *speed,
+                   "the same step with OpenBLAS", at_most=True)]  # fmt: skip
+
+
+def quickstart(context: Any, row: str) -> list[Result]:
+    """Wall time of `ptagrpo quickstart`, once; of its smoke test with `--quick`."""
+    with tempfile.TemporaryDirectory(prefix="ptagrpo-bench-") as folder:
+        command = [
+            sys.executable,
+            "-m",
+            "ptagrpo",
+            "quickstart",
+            "--no_progress",
+            "--output_dir",
+            f"{folder}/run",
+        ]
+        start = time.perf_counter()
+        done = subprocess.run(command + ["--quick"] * context.quick, capture_output=True, text=True)
+        seconds = time.perf_counter() - start
+    if done.returncode:
+        raise SideError(f"quickstart: status {done.returncode}\n{done.stderr}")
+    return [Result(row, 14, "quickstart, wall time", seconds, None, "s", seconds)]
+
+
 ROWS = {
     **{f"forest-{'-'.join(map(str, sizes))}": partial(forest_against_flat, row=f"forest-{'-'.join(map(str, sizes))}",
                                                       sizes=sizes, shape="qwen2.5-0.5b") for sizes in TREES},
+    "bits": partial(guarantees, row="bits"),
+    "quickstart": partial(quickstart, row="quickstart"),
     "threads": partial(threads, row="threads"),
 }  # fmt: skip
+LONG = ("quickstart",)

@@ -24,7 +24,7 @@ def compare(context: Any, shape: str, sequences: int, length: int, precision: st
     sides = [Contestant("ours", "ours_train", {"folder": folder, "precision": precision}, timed, **common)]
     sides += [Contestant(name, "torch_train", {"folder": folder, **options}, timed, **common)
               for name, options in peers.items()]  # fmt: skip
-    found = interleave(sides, context.rounds, together)
+    found = interleave(sides, context.rounds, together, times=1 if together else 2)
     for name, options in peers.items():
         if not found[name].absent:
             tolerance = max(TOLERANCE[precision], TOLERANCE[options["precision"]])

@@ -93,6 +93,7 @@ static int module_exec(PyObject *module) {
     if (pta_py_add_optim(module) < 0) return -1;
     if (pta_py_add_ops(module) < 0) return -1;
     if (pta_py_add_kernels(module) < 0) return -1;
+    if (pta_py_add_attention(module) < 0) return -1;
     return 0;
 }
 
