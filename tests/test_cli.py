@@ -18,7 +18,18 @@ from ptagrpo.errors import ConfigError
 from ptagrpo.io import read_jsonl, write_jsonl
 from ptagrpo.training import PTAGRPOConfig, SFTConfig
 
-COMMANDS = ["quickstart", "distill", "sft", "train", "eval", "compare", "sweep", "ablate", "generate", "convert"]
+COMMANDS = [
+    "quickstart",
+    "distill",
+    "sft",
+    "train",
+    "eval",
+    "compare",
+    "sweep",
+    "ablate",
+    "generate",
+    "convert",
+]
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -191,9 +202,11 @@ def test_flags_win_over_yaml_and_values_have_their_types(tmp_path):
 
 
 @pytest.mark.parametrize("text, told", [
-    ("learning_rat: 1", r"c.yaml: there is no option 'learning_rat'. Did you mean 'learning_rate'\?"),
+    ("seed: 1\nlearning_rat: 1", r"c.yaml, line 2: there is no option 'learning_rat'. Did you mean 'learning_rate'\?"),
     ("- a\n- b", "c.yaml: expected a mapping of options, got list"),
-    ("a: [1", "c.yaml: cannot be read as YAML"),
+    ("seed: 1\na: [1", "c.yaml, line 2: cannot be read as YAML"),
+    ("seed: 1\nmodel: a\nseed: 2", "c.yaml, line 3: 'seed' is given twice, first in line 1"),
+    ("seed: 1\nmax-new-token: 1", "c.yaml, line 2: there is no option 'max_new_token'"),
     ("model: [a, b]", "model: expected one value, got a list"),
 ])  # fmt: skip
 def test_a_wrong_yaml_is_refused_by_name(tmp_path, text, told):

@@ -118,7 +118,10 @@ def test_yaml_with_numbers_as_text_and_overrides(tmp_path):
     made = PTAGRPOConfig.from_yaml(file, seed=4)
     assert (made.learning_rate, made.seed, made.num_generations) == (1e-6, 4, 6)
     file.write_text("learning_rte: 1e-6\n")
-    with pytest.raises(ConfigError, match=r"run\.yaml.*learning_rate"):
+    with pytest.raises(ConfigError, match=r"run\.yaml, line 1: .*learning_rate"):
+        PTAGRPOConfig.from_yaml(file)
+    file.write_text("seed: 3\nlearning_rate: fast\n")
+    with pytest.raises(ConfigError, match=r"run\.yaml, line 2: .*learning_rate: expected float, got 'fast'"):
         PTAGRPOConfig.from_yaml(file)
     for broken in ("- a list\n", "a: [\n"):
         file.write_text(broken)

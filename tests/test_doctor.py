@@ -1,4 +1,4 @@
-"""`ptagrpo doctor`, `--dry_run`, and what messages say about a YAML file that is wrong."""
+"""`ptagrpo doctor` and `--dry_run`."""
 
 import copy
 import json

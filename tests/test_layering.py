@@ -28,7 +28,7 @@ C_ROOMS = {
 PYTHON_LEVELS = [
     {
         "_core", "errors", "io", "rng", "records", "parsing", "plan_tree", "token_bytes", "reference",
-        "statistics", "images", "environment",
+        "statistics", "images", "environment", "yaml_file",
     },  # fmt: skip
     {"models", "chat", "template", "tokenizer", "packing"},
     {"checkpoint", "llama2c"},

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import ConfigError, did_you_mean
 from . import app_study
-from .arguments import TYPERS_OWN, as_pairs, normalise, read_yaml
+from .arguments import TYPERS_OWN, as_pairs, normalise, read_yaml, unknown_key
 
 app = typer.Typer(
     name="ptagrpo",
@@ -75,7 +74,7 @@ def _defaults_from_yaml(context: typer.Context, config: Path | None) -> Path | N
         ]
         for name in values:
             if name not in names:
-                raise ConfigError(f"{config}: there is no option '{name}'.{did_you_mean(name, names)}")
+                raise unknown_key(config, name, names)
         if isinstance(values.get("columns"), dict):  # a mapping is written as one in YAML
             values["columns"] = as_pairs(values["columns"])
         context.default_map = values

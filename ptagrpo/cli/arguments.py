@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, did_you_mean
+from ..yaml_file import YamlFile
 
 REPEATED = ("--reward_funcs",)  # options that take several values after one flag
 TYPERS_OWN = ("--install-completion", "--show-completion")
@@ -43,19 +44,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; kebab-case keys become snake_case.
 
     Raises:
-        ConfigError: not there, not YAML, or not a mapping; names the file (and the line, as YAML tells it).
+        ConfigError: not there, not YAML, or not a mapping; names the file, and the line where there is one.
     """
-    import yaml
+    return {name.replace("-", "_"): value for name, value in YamlFile(path).values.items()}
 
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a mapping of options, got {type(values).__name__}")
-    return {str(name).replace("-", "_"): value for name, value in values.items()}
+
+def unknown_key(path: Path, name: str, known: Iterable[str]) -> ConfigError:
+    """What to say of a key of a YAML file that is no option: its line, and the nearest name."""
+    file = YamlFile(path)
+    where = file.where(name if name in file.lines else name.replace("_", "-"))
+    return ConfigError(f"{where}: there is no option '{name}'.{did_you_mean(name, known)}")
 
 
 def merge(
@@ -92,7 +90,7 @@ def merge(
         elif name in known or name in refused:
             settings[name] = value
         else:
-            raise ConfigError(f"{config}: there is no option '{name}'.{did_you_mean(name, names)}")
+            raise unknown_key(config, name, names)
     for name, values in _flags(extras).items():
         if name not in known and name not in refused:
             flag = did_you_mean(name, names).replace("'", "'--", 1)

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from ..errors import ConfigError, DataError, did_you_mean
+from ..yaml_file import YamlFile
 from .arguments import key_values, merge, required, settings_table
 from .main import Interrupted
 
@@ -172,7 +173,9 @@ def _configuration(config_class: type, config: Path | None, settings: dict[str, 
         return args.replace(contamination=effective_mode(args.contamination, source))
     except ConfigError as error:
         raise ConfigError(
-            str(error) if config is None else f"{error} (settings of {config} and flags)"
+            str(error)
+            if config is None
+            else f"{error} (settings of {YamlFile(config).where_named(str(error), settings)}, and flags)"
         ) from error
 
 

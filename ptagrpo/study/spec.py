@@ -11,6 +11,7 @@ from typing import Any
 from .. import algorithms
 from ..errors import ConfigError, did_you_mean
 from ..training import GRPOConfig, PTAGRPOConfig
+from ..yaml_file import YamlFile
 
 BUDGETS = ("rollouts", "tokens", "seconds")
 # What makes an algorithm the one it is: not to be set for all methods of a comparison at once.
@@ -124,18 +125,12 @@ class StudySpec:
             ConfigError: not readable, an unknown key (with a suggestion) or a value out of range; names the
                 file.
         """
-        import yaml
-
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path}: expected a mapping of options, got {type(values).__name__}")
+        file = YamlFile(path)
+        values = file.values
         known = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             if name not in known:
-                raise ConfigError(f"{path}: there is no key {name!r}.{did_you_mean(str(name), known)}")
+                raise ConfigError(f"{file.where(name)}: there is no key {name!r}.{did_you_mean(name, known)}")
         values |= {k: v for k, v in overrides.items() if v is not None}
         if amount is not None:
             unit = values.get("budget", "rollouts")

@@ -16,9 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import ConfigError, did_you_mean
+from ..yaml_file import YamlFile
 
 
 def option(
@@ -126,16 +125,11 @@ class Config(metaclass=ConfigMeta):
             ConfigError: the file is missing, is not YAML or not a mapping, or an option is wrong; names the
                 file.
         """
+        file = YamlFile(path)
         try:
-            settings = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
-        if not isinstance(settings, dict):
-            raise ConfigError(f"{path}: expected a mapping of options, got {type(settings).__name__}")
-        try:
-            return cls.from_dict({**settings, **overrides})
+            return cls.from_dict({**file.values, **overrides})
         except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from error
+            raise ConfigError(f"{file.where_named(str(error), file.values)}: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """All options and their values, JSON-serialisable; `from_dict` of it gives an equal configuration."""
