@@ -27,8 +27,19 @@ C_ROOMS = {
 # Python rooms (a folder or a file of ptagrpo/) by level: a room imports rooms of its own level or lower ones.
 PYTHON_LEVELS = [
     {
-        "_core", "errors", "io", "rng", "records", "parsing", "plan_tree", "token_bytes", "reference",
-        "statistics", "images", "environment", "yaml_file",
+        "_core",
+        "errors",
+        "io",
+        "rng",
+        "records",
+        "parsing",
+        "plan_tree",
+        "token_bytes",
+        "reference",
+        "statistics",
+        "images",
+        "environment",
+        "yaml_file",
     },  # fmt: skip
     {"models", "chat", "template", "tokenizer", "packing"},
     {"checkpoint", "llama2c"},
