@@ -53,7 +53,9 @@ def check_placeholders(text: str, count: int, *, repeats: bool = False) -> None:
     order = image_order(text)
     beyond = [number for number in order if not 1 <= number <= count]
     if beyond:
-        raise ValueError(f"the text has <image {beyond[0]}>, the row has {count} image{'' if count == 1 else 's'}")
+        raise ValueError(
+            f"the text has <image {beyond[0]}>, the row has {count} image{'' if count == 1 else 's'}"
+        )
     twice = next((number for number in order if order.count(number) > 1), None)
     if twice is not None and not repeats:
         raise ValueError(

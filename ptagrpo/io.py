@@ -78,7 +78,9 @@ def read_jsonl_numbered(path: str | os.PathLike) -> Iterator[tuple[int, dict[str
             except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
                 raise DataError(f"not a JSON line: {error}", file=str(path), line=number) from error
             if not isinstance(row, dict):
-                raise DataError(f"expected a JSON object, got {type(row).__name__}", file=str(path), line=number)
+                raise DataError(
+                    f"expected a JSON object, got {type(row).__name__}", file=str(path), line=number
+                )
             yield number, row
 
 

@@ -138,6 +138,7 @@ def test_a_configuration_cannot_be_changed_behind_the_checks():
     [
         ({"lr_scheduler_type": "constant"}, [1, 1, 1, 1, 1, 1]),
         ({"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 2}, [0, 0.5, 1, 1, 1, 1]),
+        ({"lr_scheduler_type": "linear", "warmup_steps": 0.3}, [0, 0.5, 1, 0.75, 0.5, 0.25]),
         ({"lr_scheduler_type": "linear", "warmup_ratio": 0.3}, [0, 0.5, 1, 0.75, 0.5, 0.25]),
         (
             {"lr_scheduler_type": "linear", "lr_scheduler_kwargs": {"min_lr_rate": 0.4}},

@@ -28,7 +28,7 @@ C_ROOMS = {
 PYTHON_LEVELS = [
     {
         "_core", "errors", "io", "rng", "records", "parsing", "plan_tree", "token_bytes", "reference",
-        "statistics", "images",
+        "statistics", "images", "environment",
     },  # fmt: skip
     {"models", "chat", "template", "tokenizer", "packing"},
     {"checkpoint", "llama2c"},

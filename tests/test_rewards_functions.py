@@ -233,7 +233,7 @@ def test_a_function_that_hangs_is_given_up(kind):
 
 
 def test_shipped_functions_by_name():
-    assert rewards.names() == ["accuracy_reward", "get_soft_overlong_punishment", "think_format_reward"]
+    assert {"accuracy_reward", "get_soft_overlong_punishment", "think_format_reward"} <= set(rewards.names())
     groups, _ = score(["accuracy_reward", "think_format_reward", "get_soft_overlong_punishment"])
     assert values(groups, "accuracy_reward") == [
         0.0,

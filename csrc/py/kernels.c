@@ -1,4 +1,4 @@
-/* The matrix kernels, for tests and benchmarks: ptagrpo._core.kernels_* and probe_*. Not part of the public interface.
+/* The matrix kernels, for tests and benchmarks: ptagrpo._core.kernels_*. Not part of the public interface.
  *
  * A matrix is a 2-D array of float32, or of uint16 (bfloat16 bits), whose rows are contiguous and may lie apart. */
 #include <string.h>

@@ -58,6 +58,13 @@ ListSettings = Annotated[
     bool, typer.Option("--list_settings", help="list all settings with defaults, and stop")
 ]
 
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry_run", help="print the resolved settings, memory, time and what looks wrong; train nothing"
+    ),
+]
+
 
 def _defaults_from_yaml(context: typer.Context, config: Path | None) -> Path | None:
     """Make the keys of a YAML file the defaults of this command's flags."""
@@ -250,6 +257,7 @@ def sft(
     limit: Limit = None,
     resume: Resume = None,
     list_settings: ListSettings = False,
+    dry_run: DryRun = False,
 ) -> int | None:
     """Stage 1, cold start: supervised fine-tuning on (question, plan, think, answer) records."""
     from .run_training import run_sft
@@ -265,7 +273,7 @@ def sft(
         "limit": limit,
         "resume": resume,
     }
-    return run_sft(config, own, context.args, list_settings=list_settings)
+    return run_sft(config, own, context.args, list_settings=list_settings, dry_run=dry_run)
 
 
 @app.command(
@@ -300,6 +308,7 @@ def train(
     limit: Limit = None,
     resume: Resume = None,
     list_settings: ListSettings = False,
+    dry_run: DryRun = False,
 ) -> int | None:
     """Stage 2: reinforcement learning, with plan trees (PTA-GRPO) or flat groups (GRPO, DAPO, Dr. GRPO)."""
     from .run_training import run_train
@@ -318,7 +327,7 @@ def train(
         "limit": limit,
         "resume": resume,
     }
-    return run_train(config, own, context.args, list_settings=list_settings)
+    return run_train(config, own, context.args, list_settings=list_settings, dry_run=dry_run)
 
 
 @app.command(
@@ -332,7 +341,9 @@ def evaluate(
     model: Annotated[str | None, typer.Argument(help="model folder or hub id")] = None,
     benchmark: Annotated[
         str | None,
-        typer.Option(help="names (see `ptagrpo benchmarks`), maths, multimodal, all, .jsonl, .py; commas between"),
+        typer.Option(
+            help="names (see `ptagrpo benchmarks`), maths, multimodal, all, .jsonl, .py; commas between"
+        ),
     ] = None,
     responses: Annotated[
         Path | None, typer.Option(help="grade this JSONL of responses made elsewhere")
@@ -389,6 +400,16 @@ def benchmarks(
 
 
 app_study.add_commands(app)
+
+
+@app.command(epilog="Example: ptagrpo doctor")
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="the facts as JSON, for a bug report")] = False,
+) -> int | None:
+    """What machine, kernels, BLAS, threads, memory and versions are in use, and what to change."""
+    from .run_doctor import run
+
+    return run(as_json)
 
 
 @app.command(

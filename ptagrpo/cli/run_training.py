@@ -19,7 +19,12 @@ ALIASES = {"model_name_or_path": "model", "dataset_name": "train_dataset", "resu
 
 
 def run_sft(
-    config: Path | None, own: Mapping[str, Any], extras: Sequence[str], *, list_settings: bool = False
+    config: Path | None,
+    own: Mapping[str, Any],
+    extras: Sequence[str],
+    *,
+    list_settings: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Read data and settings, train, save the model."""
     from ..training import SFTConfig
@@ -31,7 +36,6 @@ def run_sft(
     required(options, "model", "train_dataset", "output_dir")
     args = _configuration(SFTConfig, config, settings, options["train_dataset"])
     from ..data import load_sft_rows
-    from ..policy import Policy
     from ..training import SFTTrainer
 
     read = {"columns": _columns(options), "config": options["dataset_config"]}
@@ -39,13 +43,21 @@ def run_sft(
         options["train_dataset"], limit=_limit(options), split=options["dataset_train_split"], **read
     )
     evaluation = load_sft_rows(options["eval_dataset"], **read) if options["eval_dataset"] else None
-    policy = Policy.from_pretrained(options["model"])
-    typer.echo(f"sft: {len(rows)} rows, {policy.num_parameters:,} parameters, run in {args.output_dir}")
-    _train(SFTTrainer(model=policy, args=args, train_dataset=rows, eval_dataset=evaluation), options)
+    made = args.replace(contamination="off") if dry_run else args
+    trainer = SFTTrainer(model=options["model"], args=made, train_dataset=rows, eval_dataset=evaluation)
+    typer.echo(
+        f"sft: {len(rows)} rows, {trainer.policy.num_parameters:,} parameters, run in {args.output_dir}"
+    )
+    _train(trainer, options, args, dry_run=dry_run)
 
 
 def run_train(
-    config: Path | None, own: Mapping[str, Any], extras: Sequence[str], *, list_settings: bool = False
+    config: Path | None,
+    own: Mapping[str, Any],
+    extras: Sequence[str],
+    *,
+    list_settings: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Read data, rewards and settings, train, save the model."""
     from .. import algorithms, training
@@ -68,7 +80,6 @@ def run_train(
         config_class, config, {**settings, "algorithm": algorithm}, options["train_dataset"]
     )
     reward_funcs = [load_reward(name) for name in options["reward_funcs"]]
-    from ..policy import Policy
 
     questions = _questions(
         options["train_dataset"],
@@ -82,16 +93,20 @@ def run_train(
         if options["eval_dataset"]
         else None
     )
-    policy = Policy.from_pretrained(options["model"])
+    trainer_class = training.PTAGRPOTrainer if tree else training.GRPOTrainer
+    made = args.replace(contamination="off") if dry_run else args
+    trainer = trainer_class(
+        model=options["model"],
+        reward_funcs=reward_funcs,
+        args=made,
+        train_dataset=questions,
+        eval_dataset=evaluation,
+    )
     typer.echo(
         f"{algorithm}: {len(questions)} questions, {args.num_generations} responses each, "
-        f"{policy.num_parameters:,} parameters, run in {args.output_dir}"
+        f"{trainer.policy.num_parameters:,} parameters, run in {args.output_dir}"
     )
-    trainer_class = training.PTAGRPOTrainer if tree else training.GRPOTrainer
-    trainer = trainer_class(
-        model=policy, reward_funcs=reward_funcs, args=args, train_dataset=questions, eval_dataset=evaluation
-    )
-    _train(trainer, options)
+    _train(trainer, options, args, dry_run=dry_run)
 
 
 def load_reward(name: str) -> Callable[..., Any] | str:
@@ -200,7 +215,14 @@ def _questions(
     return kept
 
 
-def _train(trainer: Any, options: Mapping[str, Any]) -> None:
+def _train(trainer: Any, options: Mapping[str, Any], args: Any, *, dry_run: bool) -> None:
+    """Train to the end and save, or only say what would be done. args: the settings as the user gave them."""
+    if dry_run:  # it writes nothing: the check for contamination, which leaves a report, was left out
+        from ..training.dry_run import describe
+
+        given = {name: value for name, value in options.items() if value not in (None, [])}
+        typer.echo(describe(trainer, {**args.to_dict(), **given}))
+        return
     output_dir = trainer.args.output_dir
     try:
         trainer.train(resume_from_checkpoint=options["resume"])

@@ -24,7 +24,9 @@ from typing import Any
 from ..errors import ConfigError, RewardError, did_you_mean
 from ..records import Group, Response
 
-_PARTS = {"compose", "functions", "length", "outcome", "overlong", "plan", "score", "settings", "structure"}
+_PARTS = {
+    "compose", "functions", "length", "outcome", "overlong", "plan", "score", "settings", "structure", "verl",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from typing import Any
 _EXPORTS = {
     "SFTConfig": "config", "GRPOConfig": "config", "PTAGRPOConfig": "config",
     "SFTTrainer": "sft", "GRPOTrainer": "rl", "PTAGRPOTrainer": "rl",
-    "TrainerCallback": "callbacks", "TrainerControl": "callbacks", "TrainerState": "callbacks",
+    "EarlyStoppingCallback": "callbacks", "TrainerCallback": "callbacks",
+    "TrainerControl": "callbacks", "TrainerState": "callbacks",
     "TrainOutput": "loop",
 }  # fmt: skip
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm.auto import tqdm
+
+from ..errors import ConfigError
 
 EVENTS = (
     "on_train_begin", "on_train_end", "on_step_begin", "on_substep_end", "on_step_end", "on_log",
@@ -21,6 +24,8 @@ class TrainerState:
     global_step: completed optimizer steps. epoch: passes over the data. log_history: the rows of
         metrics.jsonl.
     num_input_tokens_seen: tokens that went through forward and backward.
+    best_metric, best_global_step, best_model_checkpoint: the best evaluation (`metric_for_best_model`), its step, and
+        the checkpoint of that step if one was written.
     """
 
     global_step: int = 0
@@ -29,6 +34,9 @@ class TrainerState:
     num_train_epochs: int = 0
     num_input_tokens_seen: int = 0
     log_history: list[dict[str, Any]] = field(default_factory=list)
+    best_metric: float | None = None
+    best_global_step: int | None = None
+    best_model_checkpoint: str | None = None
     is_world_process_zero: bool = True
     is_local_process_zero: bool = True
 
@@ -69,6 +77,50 @@ class TrainerCallback:
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None: ...
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None: ...
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None: ...
+
+
+class EarlyStoppingCallback(TrainerCallback):
+    """Ends training when `metric_for_best_model` has not improved in `early_stopping_patience` evaluations.
+
+    It counts in the log of the run and keeps nothing itself, so a resumed run stops where the other would have.
+
+    Args:
+        early_stopping_patience: evaluations in a row without an improvement.
+        early_stopping_threshold: an improvement by no more than this counts as none.
+
+    Raises:
+        ConfigError: wrong numbers; at the start of training: there are no evaluations.
+    """
+
+    def __init__(self, early_stopping_patience: int = 1, early_stopping_threshold: float = 0.0):
+        if early_stopping_patience < 1 or early_stopping_threshold < 0:
+            raise ConfigError(
+                f"EarlyStoppingCallback: early_stopping_patience: got {early_stopping_patience}, must be at least 1; "
+                f"early_stopping_threshold: got {early_stopping_threshold}, must not be negative"
+            )
+        self.early_stopping_patience = early_stopping_patience
+        self.early_stopping_threshold = early_stopping_threshold
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if args.eval_strategy == "no":
+            raise ConfigError("EarlyStoppingCallback: needs evaluations: set eval_strategy='steps'")
+        self.on_evaluate(args, state, control)
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        values = [
+            row[args.best_metric] for row in state.log_history if args.best_metric in row and row["step"]
+        ]
+        if self._evaluations_lost(values, args.best_is_greatest) >= self.early_stopping_patience:
+            control.should_training_stop = True
+
+    def _evaluations_lost(self, values: Sequence[float], greatest: bool) -> int:
+        """Evaluations since the last improvement."""
+        lost, best = 0, None
+        for value in values:
+            gain = math.inf if best is None else (value - best) * (1 if greatest else -1)
+            lost = 0 if gain > self.early_stopping_threshold else lost + 1
+            best = value if gain > 0 else best
+        return lost
 
 
 class CallbackList:

@@ -1,7 +1,7 @@
 """What is in a training checkpoint, and how it gets there and back. Where it is: `run_store.py`.
 
 model files             a Hugging Face folder: the checkpoint loads as a model anywhere
-optimizer.safetensors   AdamW's moments, "m.<tensor>" and "v.<tensor>", float32
+optimizer.safetensors   AdamW's moments, "m.<tensor>" and "v.<tensor>", float32; not with save_only_model
 rollout.safetensors     (and rollout.json) a rollout that is not used up yet, RL only
 trainer_state.json      global_step, log_history, ... as the Hugging Face Trainer has them; "ptagrpo": ours
 training_args.json      all options
@@ -42,14 +42,13 @@ def write(
     state.
     """
     write_model_files(folder, policy.model, policy.config, policy.tokenizer, policy.generation_config or None)
-    moments = optimizer.moments()
-    tensors = {f"{kind}.{name}": pair[i] for i, kind in enumerate("mv") for name, pair in moments.items()}
-    write_safetensors(folder / OPTIMIZER, tensors)
+    if not args.save_only_model:
+        moments = optimizer.moments()
+        tensors = {f"{kind}.{name}": pair[i] for i, kind in enumerate("mv") for name, pair in moments.items()}
+        write_safetensors(folder / OPTIMIZER, tensors)
     extra = {
         "save_steps": args.save_steps,
         "logging_steps": args.logging_steps,
-        "best_metric": None,
-        "best_model_checkpoint": None,
         "total_flos": 0,
         "stateful_callbacks": {},
     }
@@ -82,6 +81,11 @@ def load(folder: Path, policy: Policy, optimizer: _core.AdamW, optimizer_step: i
         CheckpointError: tensors are missing or have other shapes; nothing has changed then.
     """
     file = folder / OPTIMIZER
+    if not file.exists():
+        raise CheckpointError(
+            f"{file}: is not there: the checkpoint was written with save_only_model, and a run cannot go on from it; "
+            f"start a new run with {folder} as its model"
+        )
     targets = {
         f"{kind}.{n}": pair[i] for i, kind in enumerate("mv") for n, pair in optimizer.moments().items()
     }

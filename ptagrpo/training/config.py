@@ -13,164 +13,9 @@ from typing import Any, ClassVar
 
 from .. import algorithms
 from ..errors import ConfigError
-from . import not_yet, reporting
-from .options import Config, option
-
-SCHEDULERS = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr")
-PROMPT_STYLES = ("plan", "cot", "raw")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingConfig(Config):
-    """What both stages share."""
-
-    output_dir: str = option(
-        "trainer_output", "folder of the run: checkpoints, metrics.jsonl, completions", trajectory=False
-    )
-    overwrite_output_dir: bool = option(
-        False, "start anew although output_dir holds checkpoints; deletes them", trajectory=False
-    )
-    run_name: str | None = option(
-        None, "label of the progress bar; default: the name of output_dir", trajectory=False
-    )
-    seed: int = option(42, "seed of data order and sampling", at_least=0)
-    learning_rate: float = option(2e-5, "peak learning rate", at_least=0.0)
-    lr_scheduler_type: str = option(
-        "linear", "how the learning rate falls after the warm-up", choices=SCHEDULERS
-    )
-    lr_scheduler_kwargs: dict = option(
-        {},
-        "min_lr_rate (share of the peak) or min_lr (absolute): where linear and "
-        "cosine end; num_cycles of cosine",
-    )
-    warmup_ratio: float = option(
-        0.0, "share of all steps over which the learning rate rises from 0", at_least=0.0, at_most=1.0
-    )
-    warmup_steps: int = option(0, "steps of warm-up; wins over warmup_ratio", at_least=0)
-    weight_decay: float = option(0.0, "decoupled weight decay of AdamW, on matrices only", at_least=0.0)
-    adam_beta1: float = option(0.9, "decay of AdamW's first moment", at_least=0.0, below=1.0)
-    adam_beta2: float = option(0.999, "decay of AdamW's second moment", at_least=0.0, below=1.0)
-    adam_epsilon: float = option(1e-8, "epsilon of AdamW", above=0.0)
-    max_grad_norm: float = option(
-        1.0, "gradients are scaled down to this global norm; 0: no clipping", at_least=0.0
-    )
-    num_train_epochs: float = option(3.0, "passes over the data, unless max_steps is given", above=0.0)
-    max_steps: int = option(-1, "optimizer steps; -1: as many as num_train_epochs takes", at_least=-1)
-    per_device_train_batch_size: int = option(8, "rows (SFT) or responses (RL) of a micro-step", at_least=1)
-    gradient_accumulation_steps: int = option(
-        1, "micro-steps whose gradients add up to one optimizer step", at_least=1
-    )
-    bf16: bool | None = option(
-        None,
-        "True: working weights and activations in bfloat16 (sums, master weights and moments in float32); "
-        "None: as the model was loaded, float32 for a path",
-    )
-    max_memory: str | None = option(
-        None,
-        "memory that the process may take, such as '12GiB' or '50%' of the machine's; None: 80 % of what is "
-        "free at the start. Decides max_tokens_per_micro_batch and gradient_checkpointing where they are None",
-        trajectory=False,
-    )
-    max_tokens_per_micro_batch: int | None = option(
-        None,
-        "tokens of one forward and backward at most; a row or group that is longer goes alone. None: as "
-        "max_memory allows, 16384 at most",
-        at_least=1,
-    )
-    gradient_checkpointing: bool | None = option(
-        None,
-        "keep only the layers' inputs and compute the rest again in backward, to the same bits; None: where "
-        "max_memory asks for it",
-        trajectory=False,
-    )
-    shuffle_dataset: bool = option(True, "new order of the rows in each epoch, drawn from (seed, epoch)")
-    logging_steps: int = option(
-        10, "write metrics, averaged, every so many steps", at_least=1, trajectory=False
-    )
-    save_strategy: str = option(
-        "steps", "write checkpoints by steps or not at all", choices=("steps", "no"), trajectory=False
-    )
-    save_steps: int = option(
-        500, "write a checkpoint every so many steps, and one at the end", at_least=1, trajectory=False
-    )
-    save_total_limit: int | None = option(
-        None, "keep this many checkpoints, the newest; None: all", at_least=1, trajectory=False
-    )
-    eval_strategy: str = option("no", "evaluate during training", choices=("no", "steps"), trajectory=False)
-    eval_steps: int | None = option(
-        None, "evaluate every so many steps; None: logging_steps", at_least=1, trajectory=False
-    )
-    per_device_eval_batch_size: int = option(8, "rows of an evaluation batch", at_least=1, trajectory=False)
-    disable_tqdm: bool = option(False, "no progress bar", trajectory=False)
-    report_to: str | list | None = option(
-        "none",
-        "send metrics, beside metrics.jsonl, to tensorboard, trackio, wandb: one, a list, 'all' that are "
-        "installed, or 'none'",
-        trajectory=False,
-    )
-    prompt_style: str = option(
-        "plan",
-        "how a question becomes a prompt: asking for plan, reasoning and answer "
-        "('plan'), for reasoning ('cot'), or as the data set has it ('raw')",
-        choices=PROMPT_STYLES,
-    )
-
-    contamination: str = option(
-        "auto",
-        "compare the training questions with the benchmarks and write contamination.json; 'drop' leaves "
-        "contaminated rows out; 'auto' checks the data sets of the hub and not your own",
-        choices=("auto", "check", "drop", "off"),
-        trajectory=False,
-    )
-
-    _not_yet: ClassVar = not_yet.COMMON
-
-    def __post_init__(self) -> None:
-        self._check_ranges()
-        reporting.backend_names(self.report_to, f"{type(self).__name__}: report_to")
-        if self.max_steps == 0:
-            raise ConfigError(
-                f"{type(self).__name__}: max_steps: got 0, must be positive, or -1 for num_train_epochs"
-            )
-        if self.lr_scheduler_type == "constant" and (self.warmup_ratio or self.warmup_steps):
-            raise ConfigError(
-                f"{type(self).__name__}: the 'constant' schedule has no warm-up; use "
-                "lr_scheduler_type='constant_with_warmup'"
-            )
-        allowed = {
-            "linear": ("min_lr_rate", "min_lr"),
-            "cosine": ("min_lr_rate", "min_lr", "num_cycles"),
-            "cosine_with_min_lr": ("min_lr_rate", "min_lr", "num_cycles"),
-        }.get(self.lr_scheduler_type, ())
-        for name in self.lr_scheduler_kwargs:
-            if name not in allowed:
-                raise ConfigError(
-                    f"{type(self).__name__}: lr_scheduler_kwargs: {name!r} means nothing to the "
-                    f"{self.lr_scheduler_type!r} schedule; it takes {', '.join(allowed) or 'none'}"
-                )
-        if "min_lr" in self.lr_scheduler_kwargs and "min_lr_rate" in self.lr_scheduler_kwargs:
-            raise ConfigError(
-                f"{type(self).__name__}: lr_scheduler_kwargs: give min_lr or min_lr_rate, not both"
-            )
-        if self.lr_scheduler_type == "cosine_with_min_lr" and not {"min_lr", "min_lr_rate"} & {
-            *self.lr_scheduler_kwargs
-        }:
-            raise ConfigError(
-                f"{type(self).__name__}: 'cosine_with_min_lr' needs min_lr or min_lr_rate in "
-                "lr_scheduler_kwargs"
-            )
-        for name, value in self.lr_scheduler_kwargs.items():
-            try:
-                number = float(value)
-            except (TypeError, ValueError):
-                number = -1.0
-            limit = {"min_lr_rate": 1.0, "min_lr": self.learning_rate}.get(name, float("inf"))
-            if isinstance(value, bool) or not 0.0 <= number <= limit:
-                raise ConfigError(
-                    f"{type(self).__name__}: lr_scheduler_kwargs: {name}: got {value!r}, must be a "
-                    f"number from 0 to {limit}"
-                )
-            self.lr_scheduler_kwargs[name] = number
+from . import not_yet
+from .config_common import PROMPT_STYLES, SCHEDULERS, TrainingConfig
+from .options import option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,10 +30,13 @@ class SFTConfig(TrainingConfig):
         "tokens of a row at most, prompt included; longer ones are cut at the end; None: no limit",
         at_least=2,
     )
-    completion_only_loss: bool = option(True, "train on the completion alone, not on the prompt")
+    completion_only_loss: bool | None = option(
+        True, "train on the completion alone, not on the prompt; None: the same"
+    )
     dataset_text_field: str = option("text", "column of plain-text rows")
 
     _not_yet: ClassVar = not_yet.SFT
+    _best_metric: ClassVar = "eval_loss"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -229,13 +77,16 @@ class GRPOConfig(TrainingConfig):
         None, "micro-steps fed by one rollout; None: gradient_accumulation_steps", at_least=1
     )
     num_iterations: int = option(1, "how often a rollout is used", at_least=1)
+    num_generations_eval: int | None = option(
+        None, "responses to a question when evaluating; None: num_generations", at_least=1, trajectory=False
+    )
     max_completion_length: int = option(512, "tokens of a response at most", at_least=1)
     temperature: float = option(
         1.0, "sampling temperature; the log-probabilities are taken under it", above=0.0
     )
     top_p: float = option(1.0, "nucleus sampling; 1: off", above=0.0, at_most=1.0)
     top_k: int = option(0, "sample among the k likeliest tokens; 0: off", at_least=0)
-    min_p: float = option(
+    min_p: float | None = option(
         0.0, "drop tokens below this share of the likeliest; 0: off", at_least=0.0, below=1.0
     )
     beta: float = option(
@@ -320,9 +171,12 @@ class GRPOConfig(TrainingConfig):
     )
 
     _not_yet: ClassVar = not_yet.RL
+    _best_metric: ClassVar = "eval_reward"
 
     @classmethod
     def _prepare(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(settings.get("scale_rewards"), bool):  # TRL's older spelling
+            settings = {**settings, "scale_rewards": "group" if settings["scale_rewards"] else "none"}
         prepared = super()._prepare(settings)
         name = prepared.get("algorithm", cls.options()["algorithm"].default)
         choices = cls.options()["algorithm"].metadata["choices"]
@@ -349,6 +203,8 @@ class GRPOConfig(TrainingConfig):
 
     def _derive(self) -> None:
         set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        if self.min_p is None:
+            set_("min_p", 0.0)
         if self.num_generations is None:
             set_("num_generations", 8)
         if self.per_device_train_batch_size is None:
@@ -454,6 +310,11 @@ class PTAGRPOConfig(GRPOConfig):
             raise ConfigError(
                 f"{type(self).__name__}: num_plans x cots_per_plan: got {product}, need at least 2 "
                 "responses to compare"
+            )
+        if self.num_generations_eval not in (None, product):
+            raise ConfigError(
+                f"{type(self).__name__}: num_generations_eval: got {self.num_generations_eval}, but evaluation samples "
+                f"whole plan trees of num_plans x cots_per_plan = {product} responses; leave it out"
             )
         object.__setattr__(self, "num_generations", product)
         super()._derive()

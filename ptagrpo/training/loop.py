@@ -24,12 +24,13 @@ from .. import _core
 from ..data import screen
 from ..errors import CheckpointError, ConfigError
 from ..policy import Policy
-from . import checkpointing, fingerprints, reporting, schedule, step_files
+from . import best_model, checkpointing, fingerprints, hub, reporting, run_record, schedule, step_files
 from .callbacks import CallbackList, ProgressBar, TrainerControl, TrainerState
-from .config import TrainingConfig
+from .config_common import TrainingConfig
 from .interrupts import SignalGuard
 from .memory import MemoryPlan
 from .metrics import MetricsLog, Window
+from .model_arguments import refuse_arguments, take_model
 from .run_store import RunStore, verify
 
 
@@ -60,6 +61,8 @@ class Trainer:
         model: a Policy (trained in place), or a path or hub id to load one from.
         args: the configuration.
         callbacks: objects or classes with methods of `callbacks.TrainerCallback`.
+        processing_class: a tokenizer to use instead of the model's own, ours or one of transformers.
+        others: arguments of TRL's trainers that this one refuses unless they say nothing.
 
     Attributes:
         policy: what is trained. state, control: see `callbacks`. optimizer: the `_core.AdamW`.
@@ -68,15 +71,21 @@ class Trainer:
     config_class: type[TrainingConfig] = TrainingConfig
 
     def __init__(
-        self, model: Policy | str | Path, args: TrainingConfig | None, callbacks: Sequence[Any] = ()
+        self,
+        model: Policy | str | Path,
+        args: TrainingConfig | None,
+        callbacks: Sequence[Any] | None = None,
+        processing_class: Any = None,
+        **others: Any,
     ):
+        refuse_arguments(type(self).__name__, others)
         self.args = self.config_class() if args is None else args
         if not isinstance(self.args, self.config_class):
             raise ConfigError(
                 f"{type(self).__name__}: args: expected {self.config_class.__name__}, got "
                 f"{type(self.args).__name__}"
             )
-        self.policy = self._take(model)
+        self.policy = take_model(type(self).__name__, model, self.args, processing_class)
         self.optimizer = _core.AdamW(
             self.policy.model, self.args.adam_beta1, self.args.adam_beta2, self.args.adam_epsilon
         )
@@ -84,7 +93,8 @@ class Trainer:
         self.control = TrainerControl()
         self._bar = ProgressBar()
         self._reporters = reporting.reporters(self.args.report_to)
-        self._callbacks = CallbackList([*callbacks, *self._reporters, self._bar])
+        pushes = [hub.HubPush(self.args)] if self.args.push_to_hub else []
+        self._callbacks = CallbackList([*(callbacks or ()), *pushes, *self._reporters, self._bar])
         self._window = Window()
         self._guard = SignalGuard()
         self._saved_step = -1
@@ -92,17 +102,6 @@ class Trainer:
         self._run_identity: dict[str, Any] = {}
         self._log = MetricsLog(self.args.output_dir)
         self._memory = MemoryPlan(self.policy.model, self.args)
-
-    def _take(self, model: Policy | str | Path) -> Policy:
-        wanted = {None: None, True: "bfloat16", False: "float32"}[self.args.bf16]
-        if not isinstance(model, Policy):
-            return Policy.from_pretrained(model, dtype=wanted or "float32")
-        if wanted not in (None, model.dtype):
-            raise ConfigError(
-                f"{type(self).__name__}: bf16={self.args.bf16} asks for a model of dtype {wanted}, but the policy "
-                f"given is {model.dtype}: load it with ptagrpo.load(..., dtype={wanted!r}), or leave bf16 out"
-            )
-        return model
 
     def _screen(self, rows: list[Any], source: Any) -> list[Any]:
         """The rows to train on, once they are compared with the benchmarks (setting `contamination`)."""
@@ -195,6 +194,24 @@ class Trainer:
         """Write the model as a Hugging Face folder; default: output_dir itself."""
         return self.policy.save(self.args.output_dir if path is None else path)
 
+    def push_to_hub(self, commit_message: str = "End of training", **options: Any) -> str:
+        """Upload the model as it is now (`hub_model_id`, ...; see `hub.push`). Returns the address.
+
+        Raises:
+            CheckpointError: the hub does not take it.
+        """
+        return hub.push(self.policy, self.args, commit_message, **options)
+
+    @property
+    def model(self) -> Policy:
+        """TRL's name of `policy`."""
+        return self.policy
+
+    @property
+    def processing_class(self) -> Any:
+        """TRL's name of the policy's tokenizer."""
+        return self.policy.tokenizer
+
     # The machinery.
 
     def _start(self, store: RunStore, resume: bool | str | Path | None) -> None:
@@ -221,6 +238,7 @@ class Trainer:
         self.state.num_train_epochs = max(1, round(self.args.num_train_epochs))
         self._log.rebuild(self.state.log_history)
         self._drop_later_files(store.root)
+        run_record.write(store.root, type(self).__name__, self.args, self.policy, self.state.global_step)
 
     def _find_checkpoint(self, store: RunStore, resume: bool | str | Path | None) -> Path | None:
         if resume is None or resume is False:
@@ -249,7 +267,10 @@ class Trainer:
     def _run(self, store: RunStore) -> TrainOutput:
         losses: list[float] = []
         self._event("on_train_begin")
+        if self.args.eval_on_start and not self.state.global_step:
+            self.control.should_evaluate = True
         self._evaluate_if_due()
+        self._save_if_asked(store)
         while self.state.global_step < self.state.max_steps and not self.control.should_training_stop:
             losses.append(self._step())
             self._event("on_step_end")
@@ -257,6 +278,11 @@ class Trainer:
             self._after_step(store)
         if self.args.save_strategy != "no":
             self._save(store)
+        if self.args.load_best_model_at_end:
+            best_model.load(self.policy, self.state, store)
+            self._saved_step = (
+                self.state.global_step
+            )  # from here on the weights are not those of the last step
         self._event("on_train_end")
         last = self.state.log_history[-1] if self.state.log_history else {}
         return TrainOutput(self.state.global_step, sum(losses) / len(losses) if losses else 0.0, dict(last))
@@ -285,7 +311,8 @@ class Trainer:
             self._window.add({**result.metrics, "grad_norm": norm, "learning_rate": rate})
             self._bar.live = result.live or {"loss": result.metrics["loss"]}
             seconds = time.perf_counter() - began
-            if self._is_due(args.logging_steps) or step + 1 == self.state.max_steps:
+            first = args.logging_first_step and not step
+            if first or self._is_due(args.logging_steps) or step + 1 == self.state.max_steps:
                 self._write_row(self._window.pop())
             self._log.append_timing({"step": step + 1, "step_time": seconds, **result.timings})
         return result.metrics["loss"]
@@ -311,8 +338,12 @@ class Trainer:
             control.should_log = False
             self._event("on_log", logs=dict(state.log_history[-1]))
         self._evaluate_if_due()
-        if control.should_save or (args.save_strategy == "steps" and self._is_due(args.save_steps)):
-            control.should_save = False
+        control.should_save |= args.save_strategy == "steps" and self._is_due(args.save_steps)
+        self._save_if_asked(store)
+
+    def _save_if_asked(self, store: RunStore) -> None:
+        if self.control.should_save:
+            self.control.should_save = False
             self._save(store)
 
     def _evaluate_if_due(self) -> None:
@@ -321,7 +352,10 @@ class Trainer:
         """
         args, control, step = self.args, self.control, self.state.global_step
         periodic = (
-            args.eval_strategy == "steps" and step and self._is_due(args.eval_steps or args.logging_steps)
+            args.eval_strategy == "steps"
+            and step
+            and step >= args.eval_delay
+            and self._is_due(args.eval_steps or args.logging_steps)
         )
         if step == self._evaluated_step or not (periodic or control.should_evaluate):
             return
@@ -332,6 +366,8 @@ class Trainer:
             self._write_row(metrics)
             control.should_log = False
         self._event("on_evaluate", metrics=metrics)
+        if step and best_model.note(args, self.state, metrics):
+            control.should_save |= args.load_best_model_at_end
 
     def _save(self, store: RunStore) -> None:
         """Write the checkpoint of the completed steps, unless it is there, and delete surplus ones."""
@@ -339,9 +375,12 @@ class Trainer:
         if step == self._saved_step:
             return
         with self._guard.shield():
+            if step == self.state.best_global_step:
+                self.state.best_model_checkpoint = str(store.path(step))
             path = store.save(step, self._write_checkpoint)
             self._saved_step = step
-            store.rotate(step, self.args.save_total_limit)
+            keep = self.state.best_global_step if self.args.load_best_model_at_end else None
+            store.rotate(step, self.args.save_total_limit, keep)
             self._event("on_save", checkpoint=path)
 
     def _write_checkpoint(self, folder: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import ConfigError
 from ..io import append_jsonl, atomic_write_text
 
 
@@ -64,3 +65,25 @@ class MetricsLog:
     def append_timing(self, row: Mapping[str, Any]) -> None:
         """Add a row of wall times."""
         append_jsonl(self._timings, [dict(row)], sync=False)
+
+
+def own_metrics(values: Any) -> dict[str, float]:
+    """What a user's `compute_metrics` returned, as finite numbers by name without the prefix "eval_".
+
+    Raises:
+        ConfigError: not a mapping of names to numbers; names the first that is none.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(
+            f"compute_metrics: expected a mapping of names to numbers, got {type(values).__name__}"
+        )
+    metrics = {}
+    for name, value in values.items():
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise ConfigError(f"compute_metrics: {name!r}: expected a finite number, got {value!r}")
+        metrics[str(name).removeprefix("eval_")] = number
+    return metrics

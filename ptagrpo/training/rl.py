@@ -29,6 +29,7 @@ from ..template import build_prompt
 from . import fingerprints, rl_files
 from .config import GRPOConfig, PTAGRPOConfig
 from .loop import StepResult, Trainer
+from .metrics import own_metrics
 from .plan_warnings import PlanWarnings
 from .rl_metrics import UpdateStats
 from .rollout_records import RolloutRecords
@@ -50,7 +51,9 @@ class GRPOTrainer(Trainer):
         train_dataset: rows with a prompt and, for the outcome reward, an answer: a list of mappings or
             `Question`s, a datasets.Dataset, or a path that `data.load_questions` reads.
         eval_dataset: rows of the same kind, for `evaluate()`.
-        callbacks: see `callbacks.TrainerCallback`.
+        callbacks: see `callbacks.TrainerCallback`. processing_class: see `loop.Trainer`.
+        compute_metrics: further metrics of an evaluation from its responses, one mapping each as in completions/
+            (prompt, completion, plan, answer, extracted, correct, rewards, ...); "eval_" is put before their names.
 
     Raises:
         ConfigError: settings that contradict each other or the data. DataError: a malformed row.
@@ -66,9 +69,13 @@ class GRPOTrainer(Trainer):
         args: GRPOConfig | None = None,
         train_dataset: Any = None,
         eval_dataset: Any = None,
-        callbacks: Sequence[Any] = (),
+        callbacks: Sequence[Any] | None = None,
+        processing_class: Any = None,
+        compute_metrics: Callable[[list[dict[str, Any]]], Mapping[str, float]] | None = None,
+        **others: Any,
     ):
-        super().__init__(model, args, [*callbacks, PlanWarnings()])
+        super().__init__(model, args, [*(callbacks or ()), PlanWarnings()], processing_class, **others)
+        self._compute_metrics = compute_metrics
         single = isinstance(reward_funcs, str) or callable(reward_funcs)
         self._reward_funcs = [reward_funcs] if single else list(reward_funcs or ())
         self._questions = self._screen(self._read(train_dataset, "train_dataset"), train_dataset)
@@ -92,7 +99,7 @@ class GRPOTrainer(Trainer):
         """Sample and score the evaluation questions once; metrics as in training, with the prefix "eval_"."""
         if not self._eval_questions:
             raise ConfigError("evaluate: there is no eval_dataset")
-        sampler = self._sampler_of(self._eval_questions)
+        sampler = self._sampler_of(self._eval_questions, self.args.num_generations_eval)
         groups: list[Group] = []
         scored: list[RewardStats] = []
         size = max(1, self.args.per_device_eval_batch_size)
@@ -102,7 +109,11 @@ class GRPOTrainer(Trainer):
                 part = sampler.sample(rows, draw=-1)
                 scored.append(self._score(part))
                 groups += part
-        return {f"eval_{name}": value for name, value in sampler.metrics(groups, scored).items()}
+        metrics = sampler.metrics(groups, scored)
+        if self._compute_metrics is not None:
+            rows = rl_files.completion_rows(self.state.global_step, groups, {})
+            metrics = {**metrics, **own_metrics(self._compute_metrics(rows))}
+        return {f"eval_{name}": value for name, value in metrics.items()}
 
     # Set-up.
 
@@ -113,7 +124,7 @@ class GRPOTrainer(Trainer):
             return list(rows)
         return load_questions(rows)
 
-    def _sampler_of(self, questions: Sequence[Question]) -> Sampler:
+    def _sampler_of(self, questions: Sequence[Question], responses: int | None = None) -> Sampler:
         style, tokenizer = self.args.prompt_style, self.policy.tokenizer
         prompts = questions
         if style != "raw":
@@ -121,7 +132,7 @@ class GRPOTrainer(Trainer):
                 dataclasses.replace(q, prompt=build_prompt(q.prompt, tokenizer, style=style))
                 for q in questions
             ]
-        return Sampler(self.policy, self.args, questions, prompts, self._score)
+        return Sampler(self.policy, self.args, questions, prompts, self._score, responses)
 
     def _outcome_reward(self) -> float:
         if self.args.outcome_reward is not None:

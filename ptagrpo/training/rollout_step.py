@@ -60,6 +60,7 @@ class Sampler:
     Args:
         prompts: for each question, the question as the model gets it (prompt built, chat template applied).
         score: fills in rewards (see `rewards.score_groups`).
+        num_generations: responses to a question on flat groups; None: as `args` has it.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class Sampler:
         questions: Sequence[Question],
         prompts: Sequence[Question],
         score: Callable[[Sequence[Group]], RewardStats],
+        num_generations: int | None = None,
     ):
+        self._responses = num_generations or args.num_generations
         self._policy, self._args, self._score = policy, args, score
         self._questions, self._prompts = questions, prompts
         self._stream = RowStream(len(questions), args.seed, args.shuffle_dataset)
@@ -92,7 +95,7 @@ class Sampler:
             )
         else:
             groups = sample_flat(
-                self._policy, prompts, args.num_generations, self._params, seed=args.seed, step=draw
+                self._policy, prompts, self._responses, self._params, seed=args.seed, step=draw
             )
         for group, row in zip(groups, rows, strict=True):
             group.question = self._questions[row]

@@ -108,14 +108,15 @@ class RunStore:
             raise
         return final
 
-    def rotate(self, newest: int, limit: int | None) -> None:
-        """Delete the oldest checkpoints up to step `newest` until at most `limit` of them are left.
+    def rotate(self, newest: int, limit: int | None, best: int | None = None) -> None:
+        """Delete the oldest checkpoints up to step `newest` until at most `limit` of them are left, and `best`.
 
         Nothing is deleted unless the checksums of checkpoint `newest` hold.
         """
         if limit is None:
             return
-        surplus = [step for step in self.steps() if step <= newest][:-limit]
+        others = [step for step in self.steps() if step <= newest and step != best]
+        surplus = others[: max(0, len(others) - limit + (best == newest))]
         if not surplus:
             return
         try:

@@ -13,14 +13,19 @@ class ScheduleOptions(Protocol):
     lr_scheduler_type: str
     lr_scheduler_kwargs: dict
     warmup_ratio: float
-    warmup_steps: int
+    warmup_steps: float
 
 
 def warmup_length(args: ScheduleOptions, total_steps: int) -> int:
-    """Steps of warm-up: `warmup_steps`, else `warmup_ratio` of all steps, rounded up."""
+    """Steps of warm-up: `warmup_steps`, else `warmup_ratio` of all steps, rounded up.
+
+    `warmup_steps` below 1 is a ratio too, as in transformers 5.
+    """
     if args.lr_scheduler_type == "constant":
         return 0
-    return args.warmup_steps or math.ceil(args.warmup_ratio * total_steps)
+    if args.warmup_steps >= 1:
+        return int(args.warmup_steps)
+    return math.ceil((args.warmup_steps or args.warmup_ratio) * total_steps)
 
 
 def learning_rate(args: ScheduleOptions, step: int, total_steps: int) -> float:
@@ -58,5 +63,7 @@ def depends_on_total(args: ScheduleOptions) -> bool:
     """
     kind = args.lr_scheduler_type
     return kind not in ("constant", "constant_with_warmup") or (
-        kind == "constant_with_warmup" and not args.warmup_steps and args.warmup_ratio > 0.0
+        kind == "constant_with_warmup"
+        and args.warmup_steps < 1
+        and (args.warmup_steps or args.warmup_ratio) > 0.0
     )

@@ -7,7 +7,7 @@ Rows become token sequences once, at construction. A step packs its rows into fo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from . import fingerprints
 from .config import SFTConfig
 from .data_order import epoch_order
 from .loop import StepResult, Trainer
+from .metrics import own_metrics
 from .sft_rows import encode_rows
 
 
@@ -34,7 +35,9 @@ class SFTTrainer(Trainer):
         train_dataset: rows {"question" or "prompt", "plan", "think", "answer"}, {"prompt", "completion"},
             {"messages"} or {"text"}: a list, a datasets.Dataset, or a path that `data.load_sft_rows` reads.
         eval_dataset: rows of the same kinds, for `evaluate()`.
-        callbacks: see `callbacks.TrainerCallback`.
+        callbacks: see `callbacks.TrainerCallback`. processing_class: see `loop.Trainer`.
+        compute_metrics: further metrics of an evaluation from its rows, one mapping each with the row's `token_ids`
+            (int32, the targets) and their `logprobs` (float32, nats); "eval_" is put before their names.
 
     Raises:
         DataError: a row is malformed, or has no token to learn from; names the row.
@@ -49,9 +52,13 @@ class SFTTrainer(Trainer):
         args: SFTConfig | None = None,
         train_dataset: Any = None,
         eval_dataset: Any = None,
-        callbacks: Sequence[Any] = (),
+        callbacks: Sequence[Any] | None = None,
+        processing_class: Any = None,
+        compute_metrics: Callable[[list[dict[str, Any]]], Mapping[str, float]] | None = None,
+        **others: Any,
     ):
-        super().__init__(model, args, callbacks)
+        super().__init__(model, args, callbacks, processing_class, **others)
+        self._compute_metrics = compute_metrics
         if train_dataset is None:
             raise ConfigError("SFTTrainer: train_dataset: expected rows or a path, got None")
         self._rows = self._screen(load_sft_rows(train_dataset), train_dataset)
@@ -71,6 +78,7 @@ class SFTTrainer(Trainer):
             raise ConfigError("evaluate: there is no eval_dataset")
         total = sum(record.num_targets for record in records)
         loss = 0.0
+        seen: list[dict[str, Any]] = []
         size = self.args.per_device_eval_batch_size
         for start in range(0, len(records), size):
             rows = records[start : start + size]
@@ -78,14 +86,21 @@ class SFTTrainer(Trainer):
                 batch = pack_records([rows[i] for i in part], total)
                 logprobs, _ = self.policy.model.forward(batch.forest, batch.source, batch.target, keep=False)
                 loss -= float(np.dot(batch.w_pos.astype(np.float64), logprobs))
+                if self._compute_metrics is not None:
+                    ends = np.cumsum([rows[i].num_targets for i in part])[:-1]
+                    pairs = zip(np.split(batch.target, ends), np.split(logprobs, ends), strict=True)
+                    seen += [{"token_ids": targets, "logprobs": values} for targets, values in pairs]
                 self._guard.check()
-        return {"eval_loss": loss, "eval_num_tokens": total}
+        metrics: dict[str, float] = {"loss": loss, "num_tokens": total}
+        if self._compute_metrics is not None:
+            metrics |= own_metrics(self._compute_metrics(seen))
+        return {f"eval_{name}": value for name, value in metrics.items()}
 
     def _encode(self, rows: Sequence[Mapping[str, Any]], name: str) -> list[SFTRecord]:
         args = self.args
         records = encode_rows(
             rows, self.policy.tokenizer, prompt_style=args.prompt_style, max_length=args.max_length,
-            completion_only_loss=args.completion_only_loss, text_field=args.dataset_text_field, name=name,
+            completion_only_loss=args.completion_only_loss is not False, text_field=args.dataset_text_field, name=name,
         )  # fmt: skip
         for index, record in enumerate(records):
             if len(record.token_ids) and int(record.token_ids.max()) >= self.policy.config.vocab_size:
