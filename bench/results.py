@@ -165,7 +165,7 @@ def draw_chart(path: Path, folder: Path = RESULTS) -> None:
     axes.bar_label(bars, [f"{value:.2f} ×" for value in values], padding=4)
     axes.axvline(1, color="#444444", linewidth=1)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.15 * max(values))
+    axes.set_xlim(0, 1.15 * max(1, *values))
     axes.set_xlabel("speed relative to the peer")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", labelsize=8)
