@@ -57,7 +57,8 @@ static int64_t packed_bytes(const plan *plan, int64_t depth) {
            (depth % plan->block ? row_block_bytes(plan->kernel, depth % plan->block) : 0);
 }
 
-/* The grid that leaves the least to the busiest thread; of equal ones that with the most columns. */
+/* The grid that leaves the least to the busiest thread. Of equal ones that which cuts the longer side of the result: many
+ * rows are then formed by the thread that works on them before and after, few stay in every thread's cache. */
 static void choose_grid(plan *plan, int64_t row_blocks, int64_t panels) {
     const pta_product *p = plan->p;
     int64_t threads = 1 + p->rows * p->columns * p->depth / WORK, best = INT64_MAX;
@@ -65,7 +66,7 @@ static void choose_grid(plan *plan, int64_t row_blocks, int64_t panels) {
     for (int64_t rows = 1; rows <= threads; rows++) {
         int64_t columns = threads / rows;
         int64_t most = divide_up(row_blocks, rows) * divide_up(panels, columns);
-        if (most < best) {
+        if (most < best || (most == best && p->rows > p->columns)) {
             best = most;
             plan->row_threads = rows;
             plan->column_threads = columns;
