@@ -1,5 +1,6 @@
 #include "tile.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -44,8 +45,9 @@ static const char *names[4];
 static variant functions[4];
 static _Atomic(variant) chosen = first_use;
 
-/* Several threads may do this at the same time: they all write the same. */
-static variant find_variants(void) {
+static pthread_once_t found = PTHREAD_ONCE_INIT;
+
+static void look(void) {
     int n = 0;
 #ifdef HAVE_X86
     __builtin_cpu_init();
@@ -56,6 +58,10 @@ static variant find_variants(void) {
     if (fma) names[n] = "avx2", functions[n++] = avx2;
 #endif
     names[n] = "portable", functions[n] = portable;
+}
+
+static variant find_variants(void) {
+    pthread_once(&found, look);
     return functions[0];
 }
 

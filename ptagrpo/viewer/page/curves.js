@@ -129,12 +129,17 @@ function drawCurves(target, curves, {find = "", smooth = 0, onstep}) {
   }
   target.replaceChildren(...(sections.length ? sections : [h("p", {class: "empty"}, Object.keys(curves).length
     ? "No metric has this in its name." : "No metrics yet: the first row comes after logging_steps steps.")]));
+  const ahead = 300, root = target.parentElement, edge = root.getBoundingClientRect();
   const watcher = new IntersectionObserver(entries => {
     for (const {target: frame, isIntersecting} of entries) {
       if (!isIntersecting) continue;
       watcher.unobserve(frame);
       frame.replaceChildren(waiting.get(frame)());
     }
-  }, {root: target.parentElement, rootMargin: "300px"});
-  for (const frame of waiting.keys()) watcher.observe(frame);
+  }, {root, rootMargin: `${ahead}px`});
+  for (const frame of waiting.keys()) {  // those in sight now, without waiting for the browser's next frame
+    const {top, bottom} = frame.getBoundingClientRect();
+    const inSight = top < edge.bottom + ahead && bottom > edge.top - ahead;
+    if (inSight) frame.replaceChildren(waiting.get(frame)()); else watcher.observe(frame);
+  }
 }
