@@ -16,6 +16,7 @@ enum {
     SLICE = 4096,         /* columns of a part whose sums wait outside the result */
     WORK = 20000,         /* multiply-adds below which a further thread does not pay */
     PAD = 64,             /* bytes between packed rows: a cache line, so that rows fall into different cache sets */
+    NARROW = 1024,        /* a row of a float matrix of at most so many bytes is read where it stands, not packed */
     MAX_ROWS = 32
 };
 
@@ -27,6 +28,7 @@ typedef struct {
     int64_t row_step, column_step;  /* of a part */
     bool chained;                   /* sums wait in `chain` between blocks: the result cannot hold them */
     bool private;
+    bool direct;                    /* a is read where it stands */
     int64_t row_threads, column_threads; /* the grid; further threads have nothing to do */
     char *packed_a, *packed_b;
     float *chain; /* [row_step][columns of the part, padded] */
@@ -92,6 +94,7 @@ static plan make_plan(const pta_team *team, const pta_product *p) {
     choose_grid(&plan, row_blocks, pta_min(plan.column_step, pta_round_up(p->columns, PTA_PANEL)) / PTA_PANEL);
 
     plan.private = row_blocks * per_block <= PRIVATE;
+    plan.direct = p->a.dtype == PTA_F32 && k->a_size == 4 && k->step == 1 && k->row_step == 1 && p->a.ld * 4 <= NARROW;
     char *shared = pta_team_shared(team), *own = team->scratch;
     plan.packed_a = plan.private ? own : shared;
     plan.packed_b = own + PRIVATE;
@@ -122,8 +125,22 @@ static char *packed_rows(const plan *plan, const part *t, int64_t row_block, int
            row_block * row_block_bytes(plan->kernel, depth);
 }
 
-static void set_strides(const pta_kernel *k, bool transposed, int64_t depth, int64_t *row, int64_t *step) {
-    bool natural = transposed && !k->rows_only;
+/* The same, wherever it lies. */
+static const char *rows_of_a(const plan *plan, const part *t, int64_t row_block, int64_t k0, int64_t depth) {
+    const pta_product *p = plan->p;
+    int64_t row = t->row + row_block * plan->kernel->rows, at = t->depth_at + k0;
+    if (plan->direct) return (const char *)(p->a_transposed ? pta_at(p->a, at, row) : pta_at(p->a, row, at)).data;
+    return packed_rows(plan, t, row_block, k0, depth);
+}
+
+static void set_strides(const plan *plan, int64_t depth, int64_t *row, int64_t *step) {
+    const pta_kernel *k = plan->kernel;
+    const bool transposed = plan->p->a_transposed, natural = transposed && !k->rows_only;
+    if (plan->direct) {
+        *row = transposed ? 1 : plan->p->a.ld;
+        *step = transposed ? plan->p->a.ld : 1;
+        return;
+    }
     *row = natural ? 1 : row_block_bytes(k, depth) / k->rows / 4;
     *step = natural ? k->rows : 1;
 }
@@ -222,7 +239,7 @@ static void do_block(const plan *plan, const part *t, int64_t first, int64_t las
     int64_t reused = REUSED / row_block_bytes(k, depth);
     if (reused < 1) reused = 1;
     pta_tile tile = {.depth = pta_round_up(depth, k->step), .accumulate = p->accumulate || t->depth_at + k0 > 0};
-    set_strides(k, p->a_transposed, depth, &tile.row_stride, &tile.step_stride);
+    set_strides(plan, depth, &tile.row_stride, &tile.step_stride);
     if (!p->packed) pack_group(plan, t, first, last, k0, depth);
     for (int64_t r0 = t->first_row_block; r0 < t->last_row_block; r0 += reused) {
         int64_t r1 = pta_min(r0 + reused, t->last_row_block), count = r1 - r0;
@@ -234,7 +251,7 @@ static void do_block(const plan *plan, const part *t, int64_t first, int64_t las
             tile.ahead_step = p->packed ? 128 / count : 0;
             for (int64_t r = r0; r < r1; r++) {
                 tile.ahead = count == 1 ? (const char *)tile.b + 2048 : next + (r - r0) * bytes / count;
-                tile.a = packed_rows(plan, t, r, k0, depth);
+                tile.a = rows_of_a(plan, t, r, k0, depth);
                 do_tile(plan, t, &tile, r, panel, t->depth_at + k0 + depth == p->depth);
             }
         }
@@ -268,14 +285,16 @@ void pta_multiply(const pta_team *team, const pta_product *p) {
     }
     const plan plan = make_plan(team, p);
     bool used = false; /* shared memory, by an earlier part */
-    const bool shares = !plan.private || plan.chained;
+    const bool shares = (!plan.private && !plan.direct) || plan.chained;
     for (int64_t column = 0; column < p->columns; column += plan.column_step)
         for (int64_t row = 0; row < p->rows; row += plan.row_step)
             for (int64_t depth_at = 0; depth_at < p->depth; depth_at += plan.depth_step) {
                 const part t = take_part(&plan, row, column, depth_at);
                 if (used && shares) pta_team_barrier(team);
                 used = true;
-                if (plan.private) {
+                if (plan.direct) {
+                    /* nothing to pack */
+                } else if (plan.private) {
                     if (t.first_panel < t.last_panel) pack_a(&plan, &t, t.first_row_block, t.last_row_block);
                 } else {
                     int64_t first, last;
