@@ -25,9 +25,9 @@ void pta_store_keys(const pta_team *team, const pta_step *step, const pta_config
         const pta_row *row = &step->rows[r];
         const int64_t slot = row->position % PTA_PAGE;
         for (int64_t k = 0; k < c->K; k++) {
-            const pta_page page = pta_cache_page(c, row->pages[row->position / PTA_PAGE], layer, k);
-            store_key((void *)page.keys, pta_at(step->qkv, r, (c->H + k) * D).data, slot, D, c->dtype);
-            memcpy((char *)page.values + slot * D * size, pta_at(step->qkv, r, (c->H + c->K + k) * D).data,
+            const pta_stored_page page = pta_cache_page(c, row->pages[row->position / PTA_PAGE], layer, k);
+            store_key(page.keys.data, pta_at(step->qkv, r, (c->H + k) * D).data, slot, D, c->dtype);
+            memcpy((char *)page.values.data + slot * D * size, pta_at(step->qkv, r, (c->H + c->K + k) * D).data,
                    (size_t)(D * size));
         }
     }
@@ -36,7 +36,7 @@ void pta_store_keys(const pta_team *team, const pta_step *step, const pta_config
 /* Queries per item: large enough to share pages, small enough that there is work for everybody and that it fits. */
 static int64_t block_size(const pta_config *c, int64_t R, int threads) {
     int64_t queries = R * (c->H / c->K), block = MOST_QUERIES;
-    const int64_t fixed = 4 * LINE + 4 * pta_attend_scratch(c->D), each = 8 * c->D + 12;
+    const int64_t fixed = 8 * LINE + 4 * pta_attend_scratch() + 2 * pta_tile_bytes(PTA_PAGE, c->D), each = 8 * c->D + 12;
     while (block > 1 && fixed + block * each > PTA_TEAM_SCRATCH) block /= 2;
     while (block > FEW_QUERIES && (queries + block - 1) / block * c->K < 4 * threads) block /= 2;
     while (block > 1 && (queries + block - 1) / block * c->K < threads) block /= 2;
@@ -53,15 +53,17 @@ static void *take(char **room, int64_t bytes) {
 static void attend_block(const pta_step *step, const pta_config *c, int64_t layer, int64_t head, int64_t first,
                          int64_t n, void *scratch) {
     const int64_t D = c->D, G = c->H / c->K;
-    const float scale = 1.0f / sqrtf((float)D);
     char *room = scratch;
-    const pta_queries queries = {.n = n, .D = D, .q = take(&room, 4 * n * D), .o = take(&room, 4 * n * D),
+    const pta_queries queries = {.n = n, .D = D, .dtype = c->dtype, .scale = 1.0f / sqrtf((float)D),
+                                 .q = take(&room, 4 * n * D), .o = take(&room, 4 * n * D),
                                  .top = take(&room, 4 * n), .sum = take(&room, 4 * n)};
+    float *scores = take(&room, 4 * pta_attend_scratch());
+    void *room_of_keys = take(&room, pta_tile_bytes(PTA_PAGE, D)), *room_of_values = take(&room, pta_tile_bytes(PTA_PAGE, D));
     int32_t visible[MOST_QUERIES];
     int64_t last_position = 0;
     for (int64_t i = 0; i < n; i++) {
         const int64_t row = (first + i) / G, g = (first + i) % G;
-        pta_rows_load(queries.q + i * D, pta_at(step->qkv, row, (head * G + g) * D), scale, 1, D);
+        pta_rows_load(queries.q + i * D, pta_at(step->qkv, row, (head * G + g) * D), 1.0f, 1, D);
         if (step->rows[row].position > last_position) last_position = step->rows[row].position;
     }
     pta_attend_begin(&queries);
@@ -74,8 +76,11 @@ static void attend_block(const pta_step *step, const pta_config *c, int64_t laye
             const char *page = visible[i] ? step->rows[(first + i) / G].pages[b] : NULL;
             for (next = i + 1; next < n; next++)
                 if (page ? !visible[next] || step->rows[(first + next) / G].pages[b] != page : visible[next]) break;
-            if (page)
-                pta_attend_page(&queries, i, next - i, pta_cache_page(c, page, layer, head), visible, (float *)room);
+            if (!page) continue;
+            const pta_stored_page stored = pta_cache_page(c, page, layer, head);
+            const pta_page prepared = {pta_tile_prepare(c->dtype, stored.keys, D, PTA_PAGE, room_of_keys),
+                                       pta_tile_prepare(c->dtype, stored.values, PTA_PAGE, D, room_of_values)};
+            pta_attend_page(&queries, i, next - i, prepared, visible, scores);
         }
     }
     pta_attend_end(&queries, NULL);

@@ -68,10 +68,13 @@ static inline int64_t pta_cache_hidden_bytes(const pta_cache *cache) {
     return cache->model->config.C * pta_dtype_size(cache->model->config.dtype);
 }
 /* Key head `head` of layer `layer` in a page. */
-static inline pta_page pta_cache_page(const pta_config *c, const char *page, int64_t layer, int64_t head) {
+typedef struct {
+    pta_matrix keys, values;
+} pta_stored_page;
+static inline pta_stored_page pta_cache_page(const pta_config *c, const char *page, int64_t layer, int64_t head) {
     const int64_t half = c->D * PTA_PAGE * pta_dtype_size(c->dtype);
-    const char *keys = page + (layer * c->K + head) * 2 * half;
-    return (pta_page){keys, keys + half, c->dtype};
+    char *keys = (char *)page + (layer * c->K + head) * 2 * half;
+    return (pta_stored_page){{keys, PTA_PAGE, c->dtype}, {keys + half, c->D, c->dtype}};
 }
 
 /* Release one segment without children. */

@@ -19,6 +19,7 @@
 #include "../core/dtype.h"
 #include "../core/team.h"
 #include "linear.h"
+#include "small.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define PTA_X86 1
@@ -54,6 +55,7 @@ typedef struct {
     void (*pack_weights)(void *to, const float *w, int64_t ld, int64_t columns, int64_t depth, int64_t padded);
     void (*round)(pta_bf16 *to, const float *from, int64_t count);
     void (*begin)(void), (*end)(void); /* around tile() on each thread; may be NULL */
+    const pta_small *small;            /* may be NULL */
 } pta_kernel;
 
 /* One instruction set: its kernels of both compute types. */

@@ -7,11 +7,10 @@
 
 #include "../core/target.h"
 #include "../core/vmath.h"
-#include "tile.h"
 
-enum { TOGETHER = 24, LANES = 16, QUARTER = PTA_PAGE / 4 };
+enum { TOGETHER = 32, FLOATS_TOGETHER = 24, /* multiples of a product's rows */ LANES = 16, QUARTER = PTA_PAGE / 4 };
 
-int64_t pta_attend_scratch(int64_t D) { return TOGETHER * PTA_PAGE + 2 * PTA_PAGE * D; }
+int64_t pta_attend_scratch(void) { return TOGETHER * PTA_PAGE; }
 
 void pta_attend_begin(const pta_queries *queries) {
     for (int64_t i = 0; i < queries->n; i++) queries->top[i] = -INFINITY, queries->sum[i] = 0.0f;
@@ -48,11 +47,13 @@ PTA_INLINE float exponentials(float *restrict s, float top) {
 }
 
 /* Scores of m <= TOGETHER rows -> p, 0 for hidden slots; the rows' states move on to their new maxima. */
-PTA_CLONES static void softmax(float *scores, const int32_t *visible, float *o, float *top, float *sum, int64_t m,
-                               int64_t D) {
+PTA_CLONES static void softmax(float *scores, float scale, const int32_t *visible, float *o, float *top, float *sum,
+                               int64_t m, int64_t D) {
     float shrink[TOGETHER] = {0}, total[TOGETHER];
     for (int64_t i = 0; i < m; i++) {
         float *s = scores + i * PTA_PAGE;
+#pragma omp simd
+        for (int64_t j = 0; j < PTA_PAGE; j++) s[j] *= scale;
         for (int64_t j = visible[i]; j < PTA_PAGE; j++) s[j] = -INFINITY;
         const float high = larger(largest(s), top[i]);
         shrink[i] = visible[i] > 0 ? top[i] - high : 0.0f;
@@ -68,36 +69,25 @@ PTA_CLONES static void softmax(float *scores, const int32_t *visible, float *o, 
     }
 }
 
-static void attend_rows(const pta_queries *queries, int64_t first, int64_t m, const float *keys, const float *values,
-                        const int32_t *visible, float *scores) {
+static void attend_rows(const pta_queries *queries, int64_t first, int64_t m, pta_page page, const int32_t *visible,
+                        float *scores) {
     const int64_t D = queries->D;
     int64_t seen = 0; /* no row of these sees more */
     for (int64_t i = first; i < first + m; i++) seen = visible[i] > seen ? visible[i] : seen;
     if (!seen) return;
     float *o = queries->o + first * D;
-    pta_tile_product(scores, PTA_PAGE, queries->q + first * D, D, 1, keys, PTA_PAGE, m,
-                     (seen + LANES - 1) / LANES * LANES, D, false);
-    softmax(scores, visible + first, o, queries->top + first, queries->sum + first, m, D);
-    pta_tile_product(o, D, scores, PTA_PAGE, 1, values, D, m, D, seen, true);
-}
-
-PTA_CLONES static void widen(float *restrict to, const pta_bf16 *restrict from, int64_t n) {
-    for (int64_t i = 0; i < n; i++) to[i] = pta_widen(from[i]);
+    const int64_t whole = page.keys.packed ? PTA_PAGE / 2 : LANES, wide = (seen + whole - 1) / whole * whole;
+    pta_tile_product(scores, PTA_PAGE, queries->q + first * D, D, 1, page.keys, m, wide, D, false);
+    softmax(scores, queries->scale, visible + first, o, queries->top + first, queries->sum + first, m, D);
+    pta_tile_product(o, D, scores, PTA_PAGE, 1, page.values, m, D, seen, true);
 }
 
 void pta_attend_page(const pta_queries *queries, int64_t first, int64_t count, pta_page page, const int32_t *visible,
-                     float *scratch) {
-    const int64_t size = PTA_PAGE * queries->D;
-    const float *keys = page.keys, *values = page.values;
-    if (page.dtype == PTA_BF16) {
-        float *wide = scratch + TOGETHER * PTA_PAGE;
-        widen(wide, page.keys, size);
-        widen(wide + size, page.values, size);
-        keys = wide, values = wide + size;
-    }
-    for (int64_t i = first; i < first + count; i += TOGETHER) {
+                     float *scores) {
+    const int64_t together = page.keys.packed ? TOGETHER : FLOATS_TOGETHER;
+    for (int64_t i = first; i < first + count; i += together) {
         const int64_t left = first + count - i;
-        attend_rows(queries, i, left < TOGETHER ? left : TOGETHER, keys, values, visible, scratch);
+        attend_rows(queries, i, left < together ? left : together, page, visible, scores);
     }
 }
 

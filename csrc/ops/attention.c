@@ -16,7 +16,7 @@ typedef struct {
     int32_t *start;      /* [S] position of a segment's first token */
     int32_t *first_page; /* [S] page of block 0, were the segment to own it: page of block b is first_page + b */
     int32_t *owner;      /* [num_pages] segment */
-    float *data;         /* [num_pages, K, 2, PTA_PAGE · D] */
+    char *data;          /* [num_pages, K, 2, page_bytes]: prepared keys, then values (ops/tile.h) */
 } page_table;
 
 static int64_t length_of(const pta_rows *r, int64_t s) { return r->offsets[s + 1] - r->offsets[s]; }
@@ -38,7 +38,7 @@ static int64_t most_pages(const pta_rows *r) {
 
 int64_t pta_attention_pages(const pta_rows *rows, int64_t K, int64_t D) {
     int64_t pages = most_pages(rows);
-    return 2 * align_up(rows->S * 4) + align_up(pages * 4) + pages * K * 2 * PTA_PAGE * D * (int64_t)sizeof(float);
+    return 2 * align_up(rows->S * 4) + align_up(pages * 4) + pages * K * 2 * pta_tile_bytes(PTA_PAGE, D);
 }
 
 static page_table lay_out(void *memory, const pta_rows *rows) {
@@ -46,7 +46,7 @@ static page_table lay_out(void *memory, const pta_rows *rows) {
     page_table t = {.start = (int32_t *)p};
     t.first_page = (int32_t *)(p += align_up(rows->S * 4));
     t.owner = (int32_t *)(p += align_up(rows->S * 4));
-    t.data = (float *)(p += align_up(most_pages(rows) * 4));
+    t.data = p += align_up(most_pages(rows) * 4);
     return t;
 }
 
@@ -72,11 +72,19 @@ static int64_t page_at(page_table t, const pta_rows *rows, int64_t s, int64_t b)
     return t.first_page[s] + b;
 }
 
+static char *page_data(page_table t, int64_t page, int64_t head, int64_t K, int64_t D) {
+    return t.data + (page * K + head) * 2 * pta_tile_bytes(PTA_PAGE, D);
+}
+
 /* Keys and values of one head at the positions of one page, ancestors' in front, zeros behind. From the last position
- * back: the part of the segment, of its parent, and so on. gathered: [PTA_PAGE, D] */
+ * back: the part of the segment, of its parent, and so on. */
 static void pack_page(page_table t, const pta_rows *rows, pta_matrix qkv, int64_t page, int64_t head, int64_t H, int64_t K,
-                      int64_t D, float *gathered) {
-    float *keys = t.data + (page * K + head) * 2 * PTA_PAGE * D, *values = keys + PTA_PAGE * D;
+                      int64_t D, float *scratch) {
+    const int64_t size = PTA_PAGE * D;
+    const bool packs = pta_tile_packs(qkv.dtype);
+    char *data = page_data(t, page, head, K, D), *data_of_values = data + pta_tile_bytes(PTA_PAGE, D);
+    float *gathered = scratch, *keys = packs ? gathered + size : (float *)data;
+    float *values = packs ? keys + size : (float *)data_of_values;
     int64_t s = t.owner[page], first = (page - t.first_page[s]) * PTA_PAGE, end = t.start[s] + length_of(rows, s);
     if (end > first + PTA_PAGE) end = first + PTA_PAGE;
     memset(gathered + (end - first) * D, 0, (size_t)((first + PTA_PAGE - end) * D) * sizeof(float));
@@ -89,6 +97,14 @@ static void pack_page(page_table t, const pta_rows *rows, pta_matrix qkv, int64_
         end = from;
     }
     pta_rows_across(keys, gathered, PTA_PAGE, D);
+    pta_tile_prepare(qkv.dtype, pta_f32(keys, PTA_PAGE), D, PTA_PAGE, data);
+    pta_tile_prepare(qkv.dtype, pta_f32(values, D), PTA_PAGE, D, data_of_values);
+}
+
+static pta_page take_page(page_table t, pta_dtype dtype, int64_t page, int64_t head, int64_t K, int64_t D) {
+    const char *data = page_data(t, page, head, K, D);
+    const bool packed = pta_tile_packs(dtype);
+    return (pta_page){{data, D, PTA_PAGE, packed}, {data + pta_tile_bytes(PTA_PAGE, D), PTA_PAGE, D, packed}};
 }
 
 typedef struct {
@@ -103,11 +119,11 @@ typedef struct {
 static void attend_tile(const forward_args *a, int64_t s, int64_t first, int64_t count, int64_t h, int64_t heads,
                         float *scratch) {
     const int64_t D = a->D, n = count * heads, head = h / (a->H / a->K);
-    const float scale = 1.0f / sqrtf((float)D);
     int32_t visible[TILE * PTA_PAGE];
-    pta_queries q = {n, D, scratch, scratch + n * D, scratch + 2 * n * D, scratch + (2 * D + 1) * n};
-    float *lse = q.sum + n, *page_scratch = scratch + align_up((2 * D + 3) * n);
-    pta_rows_load(q.q, pta_at(a->qkv, first, h * D), scale, count, heads * D);
+    pta_queries q = {n, D, a->qkv.dtype, 1.0f / sqrtf((float)D), scratch, scratch + n * D, scratch + 2 * n * D,
+                     scratch + (2 * D + 1) * n};
+    float *lse = q.sum + n, *scores = scratch + align_up((2 * D + 3) * n);
+    pta_rows_load(q.q, pta_at(a->qkv, first, h * D), 1.0f, count, heads * D);
     pta_attend_begin(&q);
     int64_t position = a->pages.start[s] + first - a->rows->offsets[s];
     for (int64_t b = 0; b <= (position + count - 1) / PTA_PAGE; b++) {
@@ -116,8 +132,7 @@ static void attend_tile(const forward_args *a, int64_t s, int64_t first, int64_t
             int64_t seen = position + i / heads - b * PTA_PAGE + 1;
             visible[i] = (int32_t)(seen < 0 ? 0 : seen > PTA_PAGE ? PTA_PAGE : seen);
         }
-        const float *keys = a->pages.data + (page * a->K + head) * 2 * PTA_PAGE * D;
-        pta_attend_page(&q, 0, n, (pta_page){keys, keys + PTA_PAGE * D, PTA_F32}, visible, page_scratch);
+        pta_attend_page(&q, 0, n, take_page(a->pages, q.dtype, page, head, a->K, D), visible, scores);
     }
     pta_attend_end(&q, lse);
     pta_rows_store(pta_at(a->out, first, h * D), q.o, count, heads * D);

@@ -20,7 +20,7 @@ typedef struct {
     const pta_rows *rows;
     int64_t H, K, D;
     int32_t *first_block; /* [S] number of a segment's first block of keys */
-    float *blocks;        /* [blocks, K, 3, KEYS · D] keys [KEYS, D], keys and values across [D, KEYS] */
+    char *blocks;         /* [blocks, K, 3, pta_tile_bytes] keys [KEYS, D], keys and values across [D, KEYS], prepared */
     float *delta;         /* [T, H] Σ_d dout · out */
     float *dk, *dv;       /* [H, T, D] */
     float scale;
@@ -30,10 +30,15 @@ typedef struct {
 typedef struct {
     float *q, *dout, *dq; /* [TILE, D] */
     float *p, *ds;        /* [TILE, KEYS] */
+    pta_tile_b q_b, dout_b; /* q and dout as the right operand */
+    void *q_room, *dout_room;
 } room;
 
 static room carve(float *p, int64_t D) {
-    return (room){p, p + TILE * D, p + 2 * TILE * D, p + 3 * TILE * D, p + 3 * TILE * D + TILE * KEYS};
+    float *beside = p + 3 * TILE * D + 2 * TILE * KEYS;
+    return (room){.q = p, .dout = p + TILE * D, .dq = p + 2 * TILE * D, .p = p + 3 * TILE * D,
+                  .ds = p + 3 * TILE * D + TILE * KEYS, .q_room = beside,
+                  .dout_room = (char *)beside + pta_tile_bytes(TILE, D)};
 }
 
 static int64_t blocks_of(const pta_rows *r, int64_t s) { return (r->offsets[s + 1] - r->offsets[s] + KEYS - 1) / KEYS; }
@@ -44,21 +49,34 @@ static int64_t count_blocks(const pta_rows *r) {
     return count;
 }
 
+static int64_t round_up(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
 int64_t pta_attention_backward_bytes(const pta_rows *rows, int64_t H, int64_t K, int64_t D) {
-    return (rows->T * H * (2 * D + 1) + count_blocks(rows) * K * 3 * KEYS * D + rows->S) * (int64_t)sizeof(float);
+    return round_up(rows->T * H * (2 * D + 1) * (int64_t)sizeof(float)) + count_blocks(rows) * K * 3 * pta_tile_bytes(KEYS, D) +
+           rows->S * (int64_t)sizeof(int32_t);
+}
+
+static char *block_data(const backward *a, int64_t s, int64_t b, int64_t head) {
+    return a->blocks + ((a->first_block[s] + b) * a->K + head) * 3 * pta_tile_bytes(KEYS, a->D);
 }
 
 /* Keys and values of one block and key head; slots behind the last key are zeros. */
-static void pack_block(const backward *a, int64_t s, int64_t b, int64_t head, float *values) {
+static void pack_block(const backward *a, int64_t s, int64_t b, int64_t head, float *scratch) {
     const int64_t D = a->D, key = a->rows->offsets[s] + b * KEYS, left = a->rows->offsets[s + 1] - key;
-    const int64_t n = left < KEYS ? left : KEYS;
-    float *k = a->blocks + ((a->first_block[s] + b) * a->K + head) * 3 * KEYS * D;
+    const int64_t n = left < KEYS ? left : KEYS, each = pta_tile_bytes(KEYS, D);
+    const bool packs = pta_tile_packs(a->qkv.dtype);
+    char *data = block_data(a, s, b, head);
+    float *values = scratch, *k = packs ? values + KEYS * D : (float *)data;
+    float *k_across = packs ? k + KEYS * D : (float *)(data + each), *v_across = packs ? k_across + KEYS * D : (float *)(data + 2 * each);
     memset(k + n * D, 0, (size_t)((KEYS - n) * D) * sizeof(float));
     memset(values + n * D, 0, (size_t)((KEYS - n) * D) * sizeof(float));
     pta_rows_load(k, pta_at(a->qkv, key, (a->H + head) * D), 1.0f, n, D);
     pta_rows_load(values, pta_at(a->qkv, key, (a->H + a->K + head) * D), 1.0f, n, D);
-    pta_rows_across(k + KEYS * D, k, KEYS, D);
-    pta_rows_across(k + 2 * KEYS * D, values, KEYS, D);
+    pta_rows_across(k_across, k, KEYS, D);
+    pta_rows_across(v_across, values, KEYS, D);
+    pta_tile_prepare(a->qkv.dtype, pta_f32(k, D), KEYS, D, data);
+    pta_tile_prepare(a->qkv.dtype, pta_f32(k_across, KEYS), D, KEYS, data + each);
+    pta_tile_prepare(a->qkv.dtype, pta_f32(v_across, KEYS), D, KEYS, data + 2 * each);
 }
 
 /* scores -> p = e^(score · scale − lse), dp -> ds = p · (dp − delta) · scale; 0 where query row `row` does not see key j. */
@@ -80,21 +98,26 @@ PTA_CLONES static void softmax_backward(float *restrict p, float *restrict ds, c
 
 /* n query rows from `row` against block b of segment s, of which `keys` keys are seen at most. */
 static void block(const backward *a, const room *w, int64_t row, int64_t n, int64_t s, int64_t b, int64_t keys, int64_t h) {
-    const int64_t D = a->D, head = h / (a->H / a->K), key = a->rows->offsets[s] + b * KEYS;
-    const float *k = a->blocks + ((a->first_block[s] + b) * a->K + head) * 3 * KEYS * D, *k_across = k + KEYS * D;
-    pta_tile_product(w->p, KEYS, w->q, D, 1, k_across, KEYS, n, keys, D, false);
-    pta_tile_product(w->ds, KEYS, w->dout, D, 1, k_across + KEYS * D, KEYS, n, keys, D, false);
+    const int64_t D = a->D, head = h / (a->H / a->K), key = a->rows->offsets[s] + b * KEYS, each = pta_tile_bytes(KEYS, D);
+    const char *data = block_data(a, s, b, head);
+    const bool packed = pta_tile_packs(a->qkv.dtype);
+    const pta_tile_b k = {data, KEYS, D, packed}, k_across = {data + each, D, KEYS, packed};
+    const pta_tile_b v_across = {data + 2 * each, D, KEYS, packed};
+    pta_tile_product(w->p, KEYS, w->q, D, 1, k_across, n, keys, D, false);
+    pta_tile_product(w->ds, KEYS, w->dout, D, 1, v_across, n, keys, D, false);
     softmax_backward(w->p, w->ds, a->lse + row * a->H + h, a->delta + row * a->H + h, a->H, row, n, key, keys, a->scale);
-    pta_tile_product(w->dq, D, w->ds, KEYS, 1, k, D, n, D, keys, true);
-    pta_tile_product(a->dv + (h * a->rows->T + key) * D, D, w->p, 1, KEYS, w->dout, D, keys, D, n, true);
-    pta_tile_product(a->dk + (h * a->rows->T + key) * D, D, w->ds, 1, KEYS, w->q, D, keys, D, n, true);
+    pta_tile_product(w->dq, D, w->ds, KEYS, 1, k, n, D, keys, true);
+    pta_tile_product(a->dv + (h * a->rows->T + key) * D, D, w->p, 1, KEYS, w->dout_b, keys, D, n, true);
+    pta_tile_product(a->dk + (h * a->rows->T + key) * D, D, w->ds, 1, KEYS, w->q_b, keys, D, n, true);
 }
 
 /* Query rows [row, row+n) of segment s, all their keys. */
-static void tile(const backward *a, const room *w, int64_t s, int64_t row, int64_t n, int64_t h) {
+static void tile(const backward *a, room *w, int64_t s, int64_t row, int64_t n, int64_t h) {
     const int64_t D = a->D;
     pta_rows_load(w->q, pta_at(a->qkv, row, h * D), 1.0f, n, D);
     pta_rows_load(w->dout, pta_at(a->dout, row, h * D), 1.0f, n, D);
+    w->q_b = pta_tile_prepare(a->qkv.dtype, pta_f32(w->q, D), n, D, w->q_room);
+    w->dout_b = pta_tile_prepare(a->qkv.dtype, pta_f32(w->dout, D), n, D, w->dout_room);
     memset(w->dq, 0, (size_t)(n * D) * sizeof(float));
     for (int64_t end = row + n; s >= 0; s = a->rows->parent[s], end = s >= 0 ? a->rows->offsets[s + 1] : 0)
         for (int64_t b = 0, left = end - a->rows->offsets[s]; left > 0; b++, left -= KEYS)
@@ -102,7 +125,7 @@ static void tile(const backward *a, const room *w, int64_t s, int64_t row, int64
     pta_rows_store(pta_at(a->dqkv, row, h * D), w->dq, n, D);
 }
 
-static void tree(const backward *a, const room *w, int64_t root, int64_t h) {
+static void tree(const backward *a, room *w, int64_t root, int64_t h) {
     const pta_rows *r = a->rows;
     for (int64_t s = root; s < r->S && r->offsets[s] < r->until[root]; s++)
         for (int64_t row = r->offsets[s]; row < r->offsets[s + 1]; row += TILE)
@@ -156,8 +179,9 @@ static void gather(const pta_team *team, const backward *a) {
 void pta_attention_backward(const pta_team *team, pta_matrix dqkv, pta_matrix dout, pta_matrix out, const float *lse,
                             pta_matrix qkv, const pta_rows *rows, int64_t H, int64_t K, int64_t D, void *scratch) {
     const int64_t each = rows->T * H * D;
-    float *dk = scratch, *delta = dk + 2 * each, *blocks = delta + rows->T * H;
-    int32_t *first_block = (int32_t *)(blocks + count_blocks(rows) * K * 3 * KEYS * D);
+    float *dk = scratch, *delta = dk + 2 * each;
+    char *blocks = (char *)scratch + round_up((2 * each + rows->T * H) * (int64_t)sizeof(float));
+    int32_t *first_block = (int32_t *)(blocks + count_blocks(rows) * K * 3 * pta_tile_bytes(KEYS, D));
     const backward a = {dqkv, dout, out, qkv, lse, rows, H, K, D, first_block, blocks, delta, dk, dk + each,
                         1.0f / sqrtf((float)D)};
     if (team->id == 0)
@@ -165,7 +189,7 @@ void pta_attention_backward(const pta_team *team, pta_matrix dqkv, pta_matrix do
     pta_team_barrier(team);
     prepare(team, &a);
     pta_team_barrier(team);
-    const room w = carve(team->scratch, D);
+    room w = carve(team->scratch, D);
     int64_t trees = 0, number = 0, root = 0;
     for (int64_t s = 0; s < rows->S; s++) trees += rows->parent[s] < 0;
     for (int64_t item; (item = pta_team_next(team)) < trees * H;) {

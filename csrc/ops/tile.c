@@ -1,10 +1,9 @@
 #include "tile.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
-#include <string.h>
 
 #include "../core/target.h"
+#include "../kernels/small.h"
 
 typedef struct {
     float *c;
@@ -39,55 +38,46 @@ typedef struct {
 
 typedef void (*variant)(const operands *o, int64_t m, int64_t n);
 
-static void first_use(const operands *o, int64_t m, int64_t n);
+static variant best;
+static pthread_once_t chosen = PTHREAD_ONCE_INIT;
 
-static const char *names[4];
-static variant functions[4];
-static _Atomic(variant) chosen = first_use;
-
-static pthread_once_t found = PTHREAD_ONCE_INIT;
-
-static void look(void) {
-    int n = 0;
+static void choose(void) {
+    best = portable;
 #ifdef HAVE_X86
     __builtin_cpu_init();
-    const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        names[n] = "avx512", functions[n++] = avx512;
-    if (fma) names[n] = "avx2", functions[n++] = avx2;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return;
+    best = avx2;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        best = avx512;
 #endif
-    names[n] = "portable", functions[n] = portable;
 }
 
-static variant find_variants(void) {
-    pthread_once(&found, look);
-    return functions[0];
+bool pta_tile_packs(pta_dtype compute) { return compute == PTA_BF16 && pta_small_bf16(); }
+
+PTA_CLONES static void widen(float *restrict to, const pta_bf16 *restrict from, int64_t n) {
+    for (int64_t i = 0; i < n; i++) to[i] = pta_widen(from[i]);
 }
 
-static void first_use(const operands *o, int64_t m, int64_t n) {
-    variant best = find_variants();
-    atomic_store_explicit(&chosen, best, memory_order_relaxed);
-    best(o, m, n);
+pta_tile_b pta_tile_prepare(pta_dtype compute, pta_matrix b, int64_t k, int64_t n, void *room) {
+    if (pta_tile_packs(compute)) {
+        pta_small_bf16()->pack(room, b, k, n);
+        return (pta_tile_b){room, k, 0, true};
+    }
+    if (b.dtype == PTA_F32) return (pta_tile_b){b.data, k, b.ld, false};
+    for (int64_t l = 0; l < k; l++) widen((float *)room + l * n, pta_at(b, l, 0).data, n);
+    return (pta_tile_b){room, k, n, false};
 }
 
-const char *const *pta_tile_variants(void) {
-    find_variants();
-    return names;
-}
-
-bool pta_tile_use(const char *name) {
-    find_variants();
-    for (int i = 0; names[i]; i++)
-        if (!strcmp(names[i], name)) {
-            atomic_store_explicit(&chosen, functions[i], memory_order_relaxed);
-            return true;
-        }
-    return false;
-}
-
-void pta_tile_product(float *c, int64_t ldc, const float *a, int64_t row, int64_t step, const float *b, int64_t ldb,
-                      int64_t m, int64_t n, int64_t k, bool accumulate) {
-    const operands o = {c, a, b, ldc, row, step, ldb, k, accumulate};
-    atomic_load_explicit(&chosen, memory_order_relaxed)(&o, m, n);
+void pta_tile_product(float *c, int64_t ldc, const float *a, int64_t row, int64_t step, pta_tile_b b, int64_t m, int64_t n,
+                      int64_t k, bool accumulate) {
+    if (b.packed) {
+        const bool transposed = step != 1;
+        pta_small_bf16()->multiply(c, ldc, pta_f32((float *)a, transposed ? step : row), transposed, b.data, b.rows, m, n, k,
+                                   accumulate);
+        return;
+    }
+    const operands o = {c, a, b.data, ldc, row, step, b.ld, k, accumulate};
+    pthread_once(&chosen, choose);
+    best(&o, m, n);
 }
