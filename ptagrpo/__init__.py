@@ -16,6 +16,7 @@ from typing import Any
 _EXPORTS = {
     "load": ("policy", "load"),
     "Policy": ("policy", "Policy"),
+    "LoraConfig": ("lora", "LoraConfig"),
     "SFTConfig": ("training", "SFTConfig"),
     "GRPOConfig": ("training", "GRPOConfig"),
     "PTAGRPOConfig": ("training", "PTAGRPOConfig"),

@@ -6,16 +6,26 @@ policy.generate(["Once upon a time"], max_new_tokens=20)[0][0].text
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import _core, rng
-from .checkpoint import load_generation_config, load_model, load_weights, resolve_folder, save_model
-from .errors import ConfigError, DataError
+from . import _core, lora, rng
+from .checkpoint import (
+    load_generation_config,
+    load_model,
+    load_weights,
+    resolve_folder,
+    save_model,
+    write_model_files,
+)
+from .checkpoint.swap import replace_folder
+from .errors import CheckpointError, ConfigError, DataError
 from .generation import Completion, Prompt, generate
 from .models import ModelConfig
 from .tokenizer import Tokenizer
@@ -31,6 +41,8 @@ class Policy:
         config: sizes and switches.
         tokenizer: text to ids and back.
         generation_config: dict of generation_config.json, kept when saving.
+        lora_config: of the adapter that is trained instead of the weights, or None.
+        source: the path or hub id that it was loaded from, or None.
 
     Raises:
         ConfigError: the tokenizer has more tokens than the model's vocabulary.
@@ -52,6 +64,8 @@ class Policy:
         self.config = config
         self.tokenizer = tokenizer
         self.generation_config = dict(generation_config or {})
+        self.lora_config: lora.LoraConfig | None = None
+        self.source: str | None = None
         self._stop_tables: dict[tuple[str, ...], _core.StopTable] = {}
 
     @classmethod
@@ -67,6 +81,8 @@ class Policy:
     ) -> Policy:
         """Load a Hugging Face folder, or a hub id through huggingface_hub (see `checkpoint.resolve_folder`).
 
+        A folder with an adapter_config.json is an adapter as PEFT writes it: its base is loaded, the adapter on top.
+
         Args:
             dtype: "bfloat16" samples and trains with bfloat16 working weights and activations, summing in
                 float32; the weights that are trained and saved stay float32 in either case.
@@ -81,9 +97,23 @@ class Policy:
             local_files_only=local_files_only,
             cache_dir=cache_dir,
         )
+        if (Path(folder) / lora.CONFIG).exists():
+            config = lora.read_config(folder)
+            if config.base_model_name_or_path is None:
+                raise CheckpointError(
+                    f"{folder}: {lora.CONFIG} names no base model; load it and call load_adapter"
+                )
+            base = cls.from_pretrained(
+                config.base_model_name_or_path, token=token, local_files_only=local_files_only, cache_dir=cache_dir,
+                dtype=dtype,
+            )  # fmt: skip
+            base.load_adapter(folder)
+            return base
         tokenizer = Tokenizer.from_folder(folder)
         model, config = load_model(folder, dtype)
-        return cls(model, config, tokenizer, load_generation_config(folder))
+        policy = cls(model, config, tokenizer, load_generation_config(folder))
+        policy.source = str(path_or_repo)
+        return policy
 
     @classmethod
     def from_config(
@@ -118,7 +148,7 @@ class Policy:
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers are trained (a tied head counts once)."""
+        """How many numbers are trained (a tied head counts once; of an adapter, only its own)."""
         return self.model.num_parameters
 
     @property
@@ -212,18 +242,98 @@ class Policy:
     def save(
         self, path: str | os.PathLike, *, dtype: str = "float32", max_shard_size: int | str = "5GB"
     ) -> Path:
-        """Write a Hugging Face folder that transformers loads (see `checkpoint.save_model`)."""
-        return save_model(
-            Path(path),
-            self.model,
-            self.config,
-            self.tokenizer,
-            self.generation_config or None,
-            dtype=dtype,
-            max_shard_size=max_shard_size,
-        )
+        """Write a Hugging Face folder that transformers loads (see `checkpoint.save_model`); of a policy with an
+        adapter, the adapter alone, in a folder that PEFT loads.
+        """
+        if self.lora_config is None:
+            return save_model(
+                Path(path),
+                self.model,
+                self.config,
+                self.tokenizer,
+                self.generation_config or None,
+                dtype=dtype,
+                max_shard_size=max_shard_size,
+            )
+        replace_folder(Path(path), self.write_files, is_own=lambda name: name in (lora.WEIGHTS, lora.CONFIG))
+        return Path(path)
 
     save_pretrained = save
+
+    def write_files(self, folder: str | os.PathLike) -> None:
+        """Write what `save` writes into an existing folder, each file flushed to disk. Not atomic."""
+        if self.lora_config is None:
+            write_model_files(folder, self.model, self.config, self.tokenizer, self.generation_config or None)
+            return
+        lora.write_adapter(folder, self.model, self.lora_config)
+        for name, data in self.tokenizer.files().items():
+            (Path(folder) / name).write_bytes(data)
+
+    def add_adapter(self, config: lora.LoraConfig | Mapping[str, Any] | Any, seed: int = 0) -> None:
+        """Train low-rank matrices from now on, and leave the weights as they are (see `lora`).
+
+        Args:
+            config: a LoraConfig, one of PEFT's, or a mapping with its names.
+
+        Raises:
+            ConfigError: the policy has an adapter, or `config` asks for something that is not supported.
+        """
+        config = lora.LoraConfig.of(config)
+        if self.lora_config is not None:
+            raise ConfigError("the policy has an adapter already: call merge_adapter() first")
+        if config.base_model_name_or_path is None and self.source is not None:
+            config = replace(config, base_model_name_or_path=self.source)
+        lora.attach(self.model, config, seed)
+        self.lora_config = config
+
+    def load_adapter(self, folder: str | os.PathLike) -> None:
+        """Put an adapter that PEFT or this package saved on top of the weights.
+
+        Raises:
+            ConfigError: the policy has an adapter. CheckpointError: damaged, not supported, or for another model (names
+                the tensor and the shapes); the policy is then as it was.
+        """
+        self.add_adapter(lora.read_config(folder))
+        try:
+            lora.read_weights(folder, self.model)
+        except BaseException:
+            self.model.remove_adapter()
+            self.lora_config = None
+            raise
+
+    def merge_adapter(self) -> None:
+        """Add the adapter to the weights; afterwards the policy is an ordinary one, which `save` writes whole.
+
+        Raises:
+            ConfigError: there is no adapter.
+        """
+        if self.lora_config is None:
+            raise ConfigError("merge_adapter: the policy has no adapter")
+        lora.merge(self.model)
+        self.lora_config = None
+
+    @contextlib.contextmanager
+    def disable_adapter(self) -> Iterator[None]:
+        """Inside, the policy computes what its weights alone do, to the bit: the reference policy of a LoRA run."""
+        before = self.model.adapter_enabled
+        if self.lora_config is not None:
+            self.model.adapter_enabled = False
+        try:
+            yield
+        finally:
+            if self.lora_config is not None:
+                self.model.adapter_enabled = before
+
+    def with_tokenizer(self, tokenizer: Tokenizer) -> Policy:
+        """A policy of the same model (not a copy of it) and adapter with another tokenizer."""
+        other = Policy(self.model, self.config, tokenizer, self.generation_config)
+        other.source, other.lora_config = self.source, self.lora_config
+        return other
+
+    def named_weights(self) -> dict[str, np.ndarray]:
+        """All weights by name: the model's, and its adapter's. Views; do not keep them."""
+        adapter = {} if self.lora_config is None else self.model.adapter_parameters()
+        return {**self.model.parameters(), **adapter}
 
     def clone(self) -> Policy:
         """A policy with weights of its own, equal to these now. The tokenizer is shared."""
@@ -233,20 +343,27 @@ class Policy:
             self.tokenizer,
             self.generation_config,
         )
+        copy.source = self.source
+        if self.lora_config is not None:
+            copy.add_adapter(self.lora_config)
         copy.load_weights_from(self)
         return copy
 
     def load_weights_from(self, source: Policy | str | os.PathLike) -> None:
-        """Replace the weights by those of another policy or of a folder of the same shape.
+        """Replace the weights by those of another policy or of a folder of the same shape. A policy with an adapter
+        reads the adapter alone from a folder.
 
         Raises:
             ConfigError: the other policy has other tensors; CheckpointError: the folder's do not fit. The
             weights are then as they were.
         """
         if not isinstance(source, Policy):
-            load_weights(self.model, self.config, Path(source))
+            if self.lora_config is None:
+                load_weights(self.model, self.config, Path(source))
+            else:
+                lora.read_weights(source, self.model)
             return
-        own, other = self.model.parameters(), source.model.parameters()
+        own, other = self.named_weights(), source.named_weights()
         shapes = {name: weight.shape for name, weight in other.items()}
         if shapes != {name: weight.shape for name, weight in own.items()}:
             raise ConfigError("load_weights_from: the other policy has other tensors or shapes")

@@ -43,6 +43,7 @@ PYTHON_LEVELS = [
     },  # fmt: skip
     {"models", "chat", "template", "tokenizer", "packing"},
     {"checkpoint", "llama2c"},
+    {"lora"},
     {"generation", "policy"},
     {"rollouts", "rewards", "algorithms", "benchmarks", "answers", "understanding"},
     {"data", "distill", "evaluation", "training"},

@@ -218,7 +218,11 @@ def test_a_tokenizer_of_ones_own(tmp_path):
 def test_arguments_that_only_other_trainers_have(tmp_path):
     args = SFTConfig(output_dir=str(tmp_path / "run"))
     SFTTrainer(BASE.clone(), args, SFT_ROWS, callbacks=None, peft_config=None, optimizers=(None, None))
-    with pytest.raises(ConfigError, match="SFTTrainer: peft_config is not supported"):
+    with pytest.raises(ConfigError, match="SFTTrainer: quantization_config is not supported"):
+        SFTTrainer(BASE.clone(), args, SFT_ROWS, quantization_config=object())
+    with pytest.raises(
+        ConfigError, match="peft_config: expected ptagrpo.LoraConfig, or a LoraConfig of PEFT, got object"
+    ):
         SFTTrainer(BASE.clone(), args, SFT_ROWS, peft_config=object())
     with pytest.raises(ConfigError, match="no argument 'eval_datset'. Did you mean 'eval_dataset'?"):
         SFTTrainer(BASE.clone(), args, SFT_ROWS, eval_datset=[])

@@ -20,7 +20,8 @@ void pta_step_add(pta_step *s, const pta_cache *cache, int32_t slot, int64_t ind
     s->positions[i] = (int32_t)position;
 }
 
-static void lay_out(pta_step *s, pta_cursor *cursor, const pta_config *c, int64_t more) {
+static void lay_out(pta_step *s, pta_cursor *cursor, const pta_model *m, int64_t more) {
+    const pta_config *c = &m->config;
     const int64_t R = s->num_rows, width = pta_qkv_width(c);
     s->hidden = pta_take_matrix(cursor, R + more, c->C, c->dtype);
     s->x = pta_take_floats(cursor, R * c->C);
@@ -29,6 +30,7 @@ static void lay_out(pta_step *s, pta_cursor *cursor, const pta_config *c, int64_
     s->product = pta_take_matrix(cursor, R, c->F, c->dtype);
     s->projected = pta_take_floats(cursor, R * width);
     s->qkv = c->dtype == PTA_F32 ? pta_f32(s->projected, width) : pta_take_matrix(cursor, R, width, c->dtype);
+    pta_adapter_layout(&s->adapter, cursor, m, R);
 }
 
 pta_code pta_step_prepare(pta_step *s, const pta_cache *cache, int64_t more, pta_error *err) {
@@ -39,11 +41,11 @@ pta_code pta_step_prepare(pta_step *s, const pta_cache *cache, int64_t more, pta
     pta_code code = pta_model_need_rope(m, last_position + 1, err);
     if (code) return code;
     pta_cursor cursor = {0};
-    lay_out(s, &cursor, &m->config, more);
+    lay_out(s, &cursor, m, more);
     cursor.base = (char *)pta_buffer_reserve(&s->memory, cursor.used / 4, err);
     if (!cursor.base) return PTA_E_MEMORY;
     cursor.used = 0;
-    lay_out(s, &cursor, &m->config, more);
+    lay_out(s, &cursor, m, more);
     s->interrupted = false;
     return PTA_OK;
 }
@@ -54,7 +56,7 @@ bool pta_step_layers(const pta_team *team, pta_step *s, const pta_cache *cache, 
     const double flops = 2.0 * (double)s->num_rows * (double)(m->num_floats / c->L);
     const pta_activations a = {.input = s->x, .middle = s->x, .qkv = s->qkv, .attention = s->attention,
                                .gate_up = s->gate_up};
-    const pta_layer_scratch scratch = {s->hidden, s->product, s->projected};
+    const pta_layer_scratch scratch = {s->hidden, s->product, s->projected, s->adapter};
     pta_embedding_forward(team, s->x, m->weights.embed, s->tokens, s->num_rows, c->C);
     pta_team_barrier(team);
     for (int64_t l = 0; l < c->L; l++) {

@@ -3,6 +3,7 @@
 #ifndef PTA_GENERATE_STEP_H
 #define PTA_GENERATE_STEP_H
 
+#include "../model/adapter.h"
 #include "kvcache.h"
 
 enum { PTA_STEP_ROWS = 512 }; /* rows per batch: enough to keep the matrix products busy, small enough for the caches */
@@ -24,6 +25,7 @@ typedef struct {
     float *logits;    /* [logits rows, V] */
     pta_matrix hidden; /* [hidden rows, C] normed input of a product; after the layers the final states */
     pta_matrix qkv, attention, gate_up, product;
+    pta_adapter_scratch adapter;
     bool interrupted;
 } pta_step;
 

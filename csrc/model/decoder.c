@@ -6,7 +6,23 @@
 #include "../ops/ops.h"
 #include "layer.h"
 
-static pta_layer_scratch scratch_of(const pta_tape *t) { return (pta_layer_scratch){t->normed, t->product, t->projected}; }
+static pta_layer_scratch scratch_of(const pta_tape *t) {
+    return (pta_layer_scratch){t->normed, t->product, t->projected, t->adapter};
+}
+
+/* A layer's gradients; all NULL where the weights are not trained. */
+static const pta_layer *gradients_of(const pta_model *m, int64_t l) {
+    static const pta_layer none = {0};
+    return m->adapter ? &none : &m->grads.layers[l];
+}
+
+/* dw += …, where W is trained. Ends with a barrier. */
+static void weight_gradient(const pta_team *team, const pta_model *m, float *dw, pta_matrix dy, pta_matrix x, int64_t T,
+                            int64_t N, int64_t K) {
+    if (!dw) return;
+    pta_linear_dweight(team, dw, dy, x, T, N, K, m->config.dtype);
+    pta_team_barrier(team);
+}
 
 /* From a->input up to a->gate_up: all that backward needs. */
 static bool layer_activations(const pta_team *team, const pta_model *m, const pta_tape *t, int64_t l, pta_error *err) {
@@ -54,21 +70,22 @@ static void mlp_backward(const pta_team *team, const pta_model *m, const pta_tap
                          const pta_backward_scratch *s) {
     const pta_config *c = &m->config;
     const pta_activations *a = &t->layers[l];
-    const pta_layer *w = &m->weights.layers[l], *g = &m->grads.layers[l];
+    const pta_layer *w = &m->weights.layers[l], *g = gradients_of(m, l);
     int64_t T = t->forest->T, C = c->C, F = c->F;
     pta_matrix dx = pta_f32(s->dx, C), dproduct = s->dwide;
     dproduct.ld = F;
     pta_linear_dinput(team, dproduct, dx, w->down, T, C, F, c->dtype, false);
+    if (pta_adapter_of(m)) pta_swiglu_forward(team, t->product, a->gate_up, T, F);
     pta_team_barrier(team);
+    pta_adapter_backward(team, m, l, PTA_GROUP_DOWN, dproduct, dx, t->product, &t->adapter, T);
     pta_swiglu_backward(team, s->dgate_up, t->product, dproduct, a->gate_up, T, F);
     pta_rmsnorm_forward(team, t->normed, NULL, a->middle, w->post_norm, T, C, c->eps);
     pta_team_barrier(team);
-    pta_linear_dweight(team, g->down, dx, t->product, T, C, F, c->dtype);
-    pta_team_barrier(team);
-    pta_linear_dweight(team, g->gate_up, s->dgate_up, t->normed, T, 2 * F, C, c->dtype);
-    pta_team_barrier(team);
+    weight_gradient(team, m, g->down, dx, t->product, T, C, F);
+    weight_gradient(team, m, g->gate_up, s->dgate_up, t->normed, T, 2 * F, C);
     pta_linear_dinput(team, pta_f32(s->dnormed, C), s->dgate_up, w->gate_up, T, 2 * F, C, c->dtype, false);
     pta_team_barrier(team);
+    pta_adapter_backward(team, m, l, PTA_GROUP_GATE_UP, pta_f32(s->dnormed, C), s->dgate_up, t->normed, &t->adapter, T);
     pta_rmsnorm_backward(team, s->dx, g->post_norm, s->dnormed, a->middle, a->rstd_middle, w->post_norm, s->reduce, T, C);
 }
 
@@ -77,25 +94,25 @@ static void attention_backward(const pta_team *team, const pta_model *m, const p
                                const pta_backward_scratch *s) {
     const pta_config *c = &m->config;
     const pta_activations *a = &t->layers[l];
-    const pta_layer *w = &m->weights.layers[l], *g = &m->grads.layers[l];
+    const pta_layer *w = &m->weights.layers[l], *g = gradients_of(m, l);
     const pta_heads heads = pta_layer_heads(m, l);
     int64_t T = t->forest->T, C = c->C, HD = c->H * c->D, width = pta_qkv_width(c);
     pta_matrix dx = pta_f32(s->dx, C), dqkv = pta_f32(s->dqkv, width), dout = s->dwide;
     dout.ld = HD;
-    pta_linear_dweight(team, g->o, dx, a->attention, T, C, HD, c->dtype);
-    pta_team_barrier(team);
+    weight_gradient(team, m, g->o, dx, a->attention, T, C, HD);
     pta_linear_dinput(team, dout, dx, w->o, T, C, HD, c->dtype, false);
     pta_team_barrier(team);
+    pta_adapter_backward(team, m, l, PTA_GROUP_O, dout, dx, a->attention, &t->adapter, T);
     pta_attention_backward(team, dqkv, dout, a->attention, a->lse, a->qkv, &t->rows, c->H, c->K, c->D, s->attention);
     pta_team_barrier(team);
     pta_heads_backward(team, s->dqkv, g->qkv_bias, g->q_norm, g->k_norm, a->raw, a->rstd_heads, &heads,
                        t->forest->position, s->reduce, T);
     pta_rmsnorm_forward(team, t->normed, NULL, a->input, w->input_norm, T, C, c->eps);
     pta_team_barrier(team);
-    pta_linear_dweight(team, g->qkv, dqkv, t->normed, T, width, C, c->dtype);
-    pta_team_barrier(team);
+    weight_gradient(team, m, g->qkv, dqkv, t->normed, T, width, C);
     pta_linear_dinput(team, pta_f32(s->dnormed, C), dqkv, w->qkv, T, width, C, c->dtype, false);
     pta_team_barrier(team);
+    pta_adapter_backward(team, m, l, PTA_GROUP_QKV, pta_f32(s->dnormed, C), dqkv, t->normed, &t->adapter, T);
     pta_rmsnorm_backward(team, s->dx, g->input_norm, s->dnormed, a->input, a->rstd_input, w->input_norm, s->reduce, T, C);
 }
 
@@ -108,6 +125,6 @@ bool pta_layers_backward(const pta_team *team, const pta_model *m, const pta_tap
         attention_backward(team, m, t, l, s);
         if (pta_team_interrupted(team, err)) return true;
     }
-    pta_embedding_backward(team, m->grads.embed, s->dx, t->forest->tokens, t->forest->T, m->config.C);
+    if (!m->adapter) pta_embedding_backward(team, m->grads.embed, s->dx, t->forest->tokens, t->forest->T, m->config.C);
     return false;
 }

@@ -67,8 +67,10 @@ static void chunk_backward(const pta_team *team, const pta_head_pass *p, int64_t
                           p->entropies + first, p->t->target + first, R, c->V, 1.0f / p->t->temperature);
     if (team->id == 0) memset(k->dgathered, 0, (size_t)(R * c->C) * sizeof(float));
     pta_team_barrier(team);
-    pta_linear_dweight(team, m->grads.head, dlogits, k->normed, R, c->V, c->C, c->dtype);
-    pta_team_barrier(team);
+    if (!m->adapter) {
+        pta_linear_dweight(team, m->grads.head, dlogits, k->normed, R, c->V, c->C, c->dtype);
+        pta_team_barrier(team);
+    }
     pta_linear_dinput(team, pta_f32(k->dnormed, c->C), dlogits, m->weights.head, R, c->V, c->C, c->dtype, false);
     pta_team_barrier(team);
     pta_rmsnorm_backward(team, k->dgathered, m->grads.norm, k->dnormed, k->gathered, k->rstd, m->weights.norm, k->reduce,

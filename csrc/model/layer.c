@@ -26,6 +26,7 @@ void pta_layer_qkv(const pta_team *team, const pta_model *m, int64_t layer, cons
     pta_team_barrier(team);
     pta_linear_forward(team, pta_f32(s->projected, pta_qkv_width(c)), s->normed, &m->packed.layers[layer].qkv, T, false);
     pta_team_barrier(team);
+    pta_adapter_forward(team, m, layer, PTA_GROUP_QKV, pta_f32(s->projected, pta_qkv_width(c)), s->normed, &s->adapter, T);
     pta_heads_forward(team, a->qkv, a->raw, a->rstd_heads, s->projected, &heads, position, T);
     pta_team_barrier(team);
 }
@@ -38,10 +39,12 @@ void pta_layer_gate_up(const pta_team *team, const pta_model *m, int64_t layer, 
     pta_team_barrier(team);
     pta_linear_forward(team, pta_f32(a->middle, c->C), a->attention, &p->o, T, true);
     pta_team_barrier(team);
+    pta_adapter_forward(team, m, layer, PTA_GROUP_O, pta_f32(a->middle, c->C), a->attention, &s->adapter, T);
     pta_rmsnorm_forward(team, s->normed, a->rstd_middle, a->middle, m->weights.layers[layer].post_norm, T, c->C, c->eps);
     pta_team_barrier(team);
     pta_linear_forward(team, a->gate_up, s->normed, &p->gate_up, T, false);
     pta_team_barrier(team);
+    pta_adapter_forward(team, m, layer, PTA_GROUP_GATE_UP, a->gate_up, s->normed, &s->adapter, T);
 }
 
 void pta_layer_out(const pta_team *team, const pta_model *m, int64_t layer, const pta_activations *a,
@@ -52,4 +55,5 @@ void pta_layer_out(const pta_team *team, const pta_model *m, int64_t layer, cons
     pta_team_barrier(team);
     pta_linear_forward(team, pta_f32(out, c->C), s->product, &m->packed.layers[layer].down, T, true);
     pta_team_barrier(team);
+    pta_adapter_forward(team, m, layer, PTA_GROUP_DOWN, pta_f32(out, c->C), s->product, &s->adapter, T);
 }

@@ -13,6 +13,7 @@
 typedef struct {
     pta_matrix normed, product; /* [T, C], [T, F], of the model's dtype */
     float *projected;           /* [T, (H+2K)·D] */
+    pta_adapter_scratch adapter;
 } pta_layer_scratch;
 
 /* a->input -> a->qkv (and rstd_input, raw, rstd_heads where they are not NULL); position[T]. */

@@ -140,6 +140,7 @@ pta_code pta_model_create(pta_model **out, const pta_config *config, pta_error *
 
 void pta_model_free(pta_model *m) {
     if (!m) return;
+    pta_model_remove_adapter(m);
     pta_tape_free(m->tape, m);
     pta_buffer_free(&m->tape_memory);
     pta_buffer_free(&m->head_memory);
@@ -148,8 +149,7 @@ void pta_model_free(pta_model *m) {
     pta_free(m->weights.layers);
     pta_free(m->packed.memory);
     pta_free(m->packed.layers);
-    pta_free(m->grads.arena);
-    pta_free(m->grads.layers);
+    pta_model_drop_grads(m);
     pta_free(m->rope);
     pta_free(m->config.inv_freq);
     pta_free(m->params);
@@ -186,11 +186,14 @@ static int64_t packed_bytes(const pta_config *c) {
 }
 
 pta_model_memory pta_model_get_memory(const pta_model *m) {
+    const pta_trainable trained = pta_model_trainable(m);
     int64_t arena = m->num_floats * (int64_t)sizeof(float), packed = packed_bytes(&m->config);
+    const int64_t gradients = trained.num_floats * (int64_t)sizeof(float);
+    if (m->adapter) arena += gradients;
     int64_t kept = m->tape_memory.capacity + m->head_memory.capacity + m->backward_memory.capacity;
-    pta_model_memory memory = {arena, m->packed.memory ? packed : 0, m->grads.arena ? arena : 0,
+    pta_model_memory memory = {arena, m->packed.memory ? packed : 0, trained.grads ? gradients : 0,
                                kept * (int64_t)sizeof(float), 0};
-    memory.to_allocate = (packed - memory.packed) + (arena - memory.gradients);
+    memory.to_allocate = (packed - memory.packed) + (gradients - memory.gradients);
     return memory;
 }
 
@@ -229,24 +232,51 @@ bool pta_model_packed_fresh(const pta_model *m) {
 
 pta_code pta_model_ready(pta_model *m, pta_error *err) {
     pta_code code = pta_model_need_packed(m, err);
-    if (code || pta_model_packed_fresh(m)) return code;
-    code = pta_team_run(pack, m, 0, err);
-    if (code) return code;
-    m->packed.version = m->version;
-    m->touched = false;
-    return PTA_OK;
+    if (!code && !pta_model_packed_fresh(m)) {
+        code = pta_team_run(pack, m, 0, err);
+        if (code) return code;
+        m->packed.version = m->version;
+        m->touched = false;
+    }
+    return code ? code : pta_adapter_ready(m, err);
+}
+
+void pta_model_changed_adapter(pta_model *m) {
+    const bool fresh = m->packed.version == m->version;
+    m->version++;
+    if (fresh) m->packed.version = m->version;
+}
+
+pta_trainable pta_model_trainable(const pta_model *m) {
+    const pta_adapter *a = m->adapter;
+    if (a) return (pta_trainable){a->num_params, a->num_floats, a->num_elements, a->params, a->weights, a->grads};
+    return (pta_trainable){m->num_params, m->num_floats, m->num_elements, m->params, m->weights.arena, m->grads.arena};
 }
 
 pta_code pta_model_need_grads(pta_model *m, pta_error *err) {
-    if (m->grads.arena) return PTA_OK;
-    pta_code code = make_tensors(&m->grads, m, err);
+    pta_code code = PTA_OK;
+    if (pta_model_trainable(m).grads) return code;
+    if (m->adapter) {
+        m->adapter->grads = pta_alloc(m->adapter->num_floats, sizeof(float));
+        if (!m->adapter->grads) code = pta_fail(err, PTA_E_MEMORY, "no memory for the gradients of an adapter");
+    } else {
+        code = make_tensors(&m->grads, m, err);
+    }
     m->grads_zero = !code;
     return code;
 }
 
+void pta_model_drop_grads(pta_model *m) {
+    pta_free(m->grads.arena);
+    pta_free(m->grads.layers);
+    m->grads = (pta_tensors){0};
+    m->grads_zero = m->grads_seen = false;
+}
+
 void pta_model_zero_grads(pta_model *m) {
-    if (!m->grads.arena || m->grads_zero) return;
-    memset(m->grads.arena, 0, (size_t)m->num_floats * sizeof(float));
+    const pta_trainable trained = pta_model_trainable(m);
+    if (!trained.grads || m->grads_zero) return;
+    memset(trained.grads, 0, (size_t)trained.num_floats * sizeof(float));
     m->grads_zero = !m->grads_seen;
 }
 

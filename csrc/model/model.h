@@ -68,6 +68,7 @@ typedef struct {
 } pta_packed_tensors;
 
 typedef struct pta_tape pta_tape;
+typedef struct pta_adapter pta_adapter; /* adapter.h */
 
 typedef struct {
     pta_config config;
@@ -82,6 +83,7 @@ typedef struct {
     bool touched;           /* a writer has gone since the weights were packed */
     bool grads_zero;        /* the gradients are zero, and nobody outside has seen them */
     bool grads_seen;        /* somebody outside may write into them */
+    pta_adapter *adapter;   /* NULL: none; the weights themselves are trained */
     float *rope;            /* [rope_capacity, 2, D/2] cos then sin of each position */
     int64_t rope_capacity;
     pta_tape *tape;         /* NULL: nothing recorded */
@@ -94,8 +96,28 @@ typedef struct {
 /* Allocate a model of zero weights. Takes a copy of config->inv_freq. */
 pta_code pta_model_create(pta_model **out, const pta_config *config, pta_error *err);
 void pta_model_free(pta_model *m);
-/* Allocate zeroed gradients if there are none. */
+
+/* What is trained: the weights, or the adapter's. grads: NULL until pta_model_need_grads. */
+typedef struct {
+    int64_t num_params, num_floats, num_elements;
+    const pta_param *params;
+    float *weights, *grads;
+} pta_trainable;
+pta_trainable pta_model_trainable(const pta_model *m);
+/* Allocate zeroed gradients of what is trained if there are none. */
 pta_code pta_model_need_grads(pta_model *m, pta_error *err);
+/* Free the gradients. */
+void pta_model_drop_grads(pta_model *m);
+
+/* Give the model an adapter (adapter.h) with zero matrices, scale on B A, on the projections whose bits are set in
+ * `targets`: q, k, v, o, gate, up, down. Gradients of the base are freed. PTA_E_STATE: it has one; PTA_E_VALUE. */
+pta_code pta_model_add_adapter(pta_model *m, int64_t rank, double scale, unsigned targets, pta_error *err);
+void pta_model_remove_adapter(pta_model *m);
+/* Without it the model computes what the base computes, to the bit. */
+void pta_model_enable_adapter(pta_model *m, bool enabled);
+/* The adapter changed, the base did not: the version moves on, packed weights stay good. */
+void pta_model_changed_adapter(pta_model *m);
+
 /* Set the gradients to zero, unless they are known to be. */
 void pta_model_zero_grads(pta_model *m);
 /* Make m->packed agree with the weights: allocate it at first use, pack when the weights changed, or may have changed

@@ -17,7 +17,8 @@ static void take_layer(pta_activations *a, pta_cursor *c, const pta_config *k, i
 
 /* Nothing kept: one residual stream that every layer adds to, in place. Otherwise every layer has its input, and a
  * middle of its own where that is kept. */
-static void lay_out(pta_tape *t, pta_cursor *c, const pta_config *k) {
+static void lay_out(pta_tape *t, pta_cursor *c, const pta_model *m) {
+    const pta_config *k = &m->config;
     int64_t T = t->forest->T;
     t->output = pta_take_floats(c, T * k->C);
     float *middle = t->keep == PTA_KEEP_INPUTS ? pta_take_floats(c, T * k->C) : t->output;
@@ -34,11 +35,12 @@ static void lay_out(pta_tape *t, pta_cursor *c, const pta_config *k) {
     t->product = pta_take_matrix(c, T, k->F, k->dtype);
     t->projected = pta_take_floats(c, T * pta_qkv_width(k));
     t->pages = pta_take(c, pta_attention_pages(&t->rows, k->K, k->D));
+    pta_adapter_layout(&t->adapter, c, m, T);
 }
 
-static int64_t count_bytes(pta_tape *t, const pta_config *k) {
+static int64_t count_bytes(pta_tape *t, const pta_model *m) {
     pta_cursor counter = {0};
-    lay_out(t, &counter, k);
+    lay_out(t, &counter, m);
     return counter.used;
 }
 
@@ -46,7 +48,7 @@ int64_t pta_tape_bytes(const pta_model *m, const pta_forest *f, pta_keep keep) {
     pta_tape t = {.forest = f, .rows = pta_forest_rows(f), .keep = keep};
     t.layers = pta_alloc(m->config.L, sizeof(pta_activations));
     if (!t.layers) return -1;
-    int64_t bytes = count_bytes(&t, &m->config);
+    int64_t bytes = count_bytes(&t, m);
     pta_free(t.layers);
     return bytes;
 }
@@ -65,7 +67,7 @@ pta_code pta_tape_create(pta_tape **out, pta_model *m, const pta_forest *f, int6
     t->target = pta_alloc_uninit(num_targets, sizeof(int32_t));
     int64_t floats = 0;
     if (t->layers) {
-        floats = (count_bytes(t, &m->config) + 3) / 4;
+        floats = (count_bytes(t, m) + 3) / 4;
         t->memory = m->tape_memory;
         m->tape_memory = (pta_buffer){NULL, 0};
         pta_buffer_reserve(&t->memory, floats, NULL);
@@ -77,7 +79,7 @@ pta_code pta_tape_create(pta_tape **out, pta_model *m, const pta_forest *f, int6
                         "(max_tokens_per_micro_batch)",
                         f->T, (double)floats * 4 / (1 << 30));
     }
-    lay_out(t, &(pta_cursor){(char *)t->memory.data, 0}, &m->config);
+    lay_out(t, &(pta_cursor){(char *)t->memory.data, 0}, m);
     *out = t;
     return PTA_OK;
 }

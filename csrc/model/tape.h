@@ -3,6 +3,7 @@
 #define PTA_MODEL_TAPE_H
 
 #include "../ops/attention.h"
+#include "adapter.h"
 #include "model.h"
 
 /* One layer's activations; matrices are of the model's dtype. Normed inputs and the SwiGLU product are formed again in
@@ -31,6 +32,7 @@ struct pta_tape {
     pta_matrix product;  /* [T, F] scratch */
     float *projected;    /* [T, (H+2K)·D] scratch: q, k, v as the product leaves them */
     void *pages;         /* scratch of attention */
+    pta_adapter_scratch adapter;
     int64_t N;           /* targets */
     int32_t *source, *target; /* [N] */
     float temperature;
@@ -42,20 +44,5 @@ pta_code pta_tape_create(pta_tape **out, pta_model *m, const pta_forest *f, int6
                          pta_error *err);
 void pta_tape_free(pta_tape *t, pta_model *m);
 int64_t pta_tape_bytes(const pta_model *m, const pta_forest *f, pta_keep keep);
-
-/* Hands out pieces of an arena, 64-byte aligned; with a NULL base it only counts. */
-typedef struct {
-    char *base;
-    int64_t used; /* bytes */
-} pta_cursor;
-static inline void *pta_take(pta_cursor *c, int64_t bytes) {
-    void *p = c->base ? c->base + c->used : NULL;
-    c->used += (bytes + 63) / 64 * 64;
-    return p;
-}
-static inline float *pta_take_floats(pta_cursor *c, int64_t count) { return pta_take(c, count * (int64_t)sizeof(float)); }
-static inline pta_matrix pta_take_matrix(pta_cursor *c, int64_t rows, int64_t columns, pta_dtype dtype) {
-    return (pta_matrix){pta_take(c, rows * columns * pta_dtype_size(dtype)), columns, dtype};
-}
 
 #endif

@@ -26,7 +26,7 @@ void pta_embedding_backward(const pta_team *team, float *dtable, const float *dy
 /* y[T,C] = x · rstd · w, rstd[t] = 1/sqrt(mean(x²) + eps); rstd may be NULL. */
 void pta_rmsnorm_forward(const pta_team *team, pta_matrix y, float *rstd, const float *x, const float *w, int64_t T,
                          int64_t C, float eps);
-/* dx[T,C] += the gradient (ADDS: the residual stream's gradient is there already); dw[C] += …
+/* dx[T,C] += the gradient (ADDS: the residual stream's gradient is there already); dw[C] += … (NULL: not wanted)
  * scratch: PTA_ROW_BLOCKS · C floats (core/vmath.h). One barrier inside. */
 void pta_rmsnorm_backward(const pta_team *team, float *dx, float *dw, const float *dy, const float *x,
                           const float *rstd, const float *w, float *scratch, int64_t T, int64_t C);
@@ -46,7 +46,7 @@ typedef struct {
 void pta_heads_forward(const pta_team *team, pta_matrix qkv, pta_matrix raw, float *rstd, const float *projected,
                        const pta_heads *heads, const int32_t *position, int64_t T);
 /* dqkv[T, (H+2K)·D] in place: gradient of the rotated (normed) heads -> gradient of the projection's output.
- * dbias, dq_norm, dk_norm: NULL as in forward. scratch: PTA_ROW_BLOCKS · ((H+2K)·D + 2D) floats. One barrier inside. */
+ * dbias, dq_norm (with it dk_norm): NULL where there is none, or not wanted. scratch: PTA_ROW_BLOCKS · ((H+2K)·D + 2D) floats. One barrier inside. */
 void pta_heads_backward(const pta_team *team, float *dqkv, float *dbias, float *dq_norm, float *dk_norm, pta_matrix raw,
                         const float *rstd, const pta_heads *heads, const int32_t *position, float *scratch, int64_t T);
 

@@ -55,5 +55,5 @@ void pta_rmsnorm_backward(const pta_team *team, float *dx, float *dw, const floa
         for (int64_t t = from; t < to; t++) row_backward(dx + t * C, partial, dy + t * C, x + t * C, rstd[t], w, C);
     }
     pta_team_barrier(team);
-    pta_add_blocks(team, dw, scratch, C, C);
+    if (dw) pta_add_blocks(team, dw, scratch, C, C);
 }

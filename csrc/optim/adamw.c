@@ -54,12 +54,12 @@ pta_code pta_adamw_create(pta_adamw **out, const pta_model *model, double beta1,
     if (!(eps > 0.0) || isinf(eps)) return pta_fail(err, PTA_E_VALUE, "eps is %g, must be positive and finite", eps);
     pta_adamw *o = pta_alloc(1, sizeof *o);
     if (!o) return pta_fail(err, PTA_E_MEMORY, "no memory for an optimizer");
-    *o = (pta_adamw){beta1, beta2, eps, 0, model->num_floats, pta_alloc(model->num_floats, sizeof(float)),
-                     pta_alloc(model->num_floats, sizeof(float))};
+    const int64_t count = pta_model_trainable(model).num_floats;
+    *o = (pta_adamw){beta1, beta2, eps, 0, count, pta_alloc(count, sizeof(float)), pta_alloc(count, sizeof(float))};
     if (!o->m || !o->v) {
         pta_adamw_free(o);
         return pta_fail(err, PTA_E_MEMORY, "no memory for %.2f GiB of moments",
-                        2.0 * (double)model->num_floats * sizeof(float) / (1 << 30));
+                        2.0 * (double)count * sizeof(float) / (1 << 30));
     }
     *out = o;
     return PTA_OK;
@@ -88,12 +88,12 @@ static void update(float *restrict w, float *restrict m, float *restrict v, cons
     }
 }
 
-static pta_code refuse_nonfinite(const pta_model *model, double norm, pta_error *err) {
-    for (int64_t p = 0; p < model->num_params; p++) {
-        const pta_param *param = &model->params[p];
+static pta_code refuse_nonfinite(const pta_trainable *trained, double norm, pta_error *err) {
+    for (int64_t p = 0; p < trained->num_params; p++) {
+        const pta_param *param = &trained->params[p];
         int64_t size = param->rows * (param->cols ? param->cols : 1);
         for (int64_t i = 0; i < size; i++) {
-            float value = model->grads.arena[param->offset + i];
+            float value = trained->grads[param->offset + i];
             if (!isfinite(value))
                 return pta_fail(err, PTA_E_NONFINITE,
                                 "the gradient of %s is %g at element %lld; weights and moments were left as they were",
@@ -103,9 +103,14 @@ static pta_code refuse_nonfinite(const pta_model *model, double norm, pta_error 
     return pta_fail(err, PTA_E_NONFINITE, "the gradient norm is %g; weights and moments were left as they were", norm);
 }
 
-static pta_code check(const pta_model *model, double lr, double weight_decay, double max_norm, pta_error *err) {
-    if (!model->grads.arena)
-        return pta_fail(err, PTA_E_STATE, "the model has no gradients yet: call backward before step");
+static pta_code check(const pta_adamw *o, const pta_trainable *trained, double lr, double weight_decay, double max_norm,
+                      pta_error *err) {
+    if (trained->num_floats != o->num_floats)
+        return pta_fail(err, PTA_E_STATE,
+                        "the optimizer was made for %lld numbers and the model now trains %lld: make it after the adapter was "
+                        "added or removed",
+                        (long long)o->num_floats, (long long)trained->num_floats);
+    if (!trained->grads) return pta_fail(err, PTA_E_STATE, "the model has no gradients yet: call backward before step");
     if (!(lr >= 0.0) || isinf(lr)) return pta_fail(err, PTA_E_VALUE, "lr is %g, must be finite and 0 or more", lr);
     if (!(weight_decay >= 0.0) || isinf(weight_decay))
         return pta_fail(err, PTA_E_VALUE, "weight_decay is %g, must be finite and 0 or more", weight_decay);
@@ -117,6 +122,7 @@ static pta_code check(const pta_model *model, double lr, double weight_decay, do
 typedef struct {
     pta_adamw *o;
     pta_model *model;
+    pta_trainable trained;
     coefficients c;
     float keep; /* 1 − lr · weight_decay, of matrices */
     bool zero_grad, repack;
@@ -125,8 +131,8 @@ typedef struct {
 static void update_range(const sweep *s, int64_t at, int64_t count, bool decay) {
     coefficients c = s->c;
     c.keep = decay ? s->keep : 1.0f;
-    update(s->model->weights.arena + at, s->o->m + at, s->o->v + at, s->model->grads.arena + at, count, c);
-    if (s->zero_grad) memset(s->model->grads.arena + at, 0, (size_t)count * sizeof(float));
+    update(s->trained.weights + at, s->o->m + at, s->o->v + at, s->trained.grads + at, count, c);
+    if (s->zero_grad) memset(s->trained.grads + at, 0, (size_t)count * sizeof(float));
 }
 
 /* This thread's panels of a matrix: a panel's rows are packed while they are in cache. */
@@ -143,10 +149,11 @@ static void update_matrix(const pta_team *team, const sweep *s, pta_packed *pack
     }
 }
 
-/* This thread's part of everything that is not packed: the embedding (unless it is the head), norms, biases. */
+/* This thread's part of everything that is not packed in the same sweep: the embedding (unless it is the head), norms,
+ * biases, an adapter's matrices. */
 static void update_rest(const pta_team *team, const sweep *s) {
-    for (int64_t p = 0; p < s->model->num_params; p++) {
-        const pta_param *param = &s->model->params[p];
+    for (int64_t p = 0; p < s->trained.num_params; p++) {
+        const pta_param *param = &s->trained.params[p];
         if (param->packed) continue;
         int64_t size = param->rows * (param->cols ? param->cols : 1), first, last;
         pta_team_share(team, size, BLOCK, &first, &last);
@@ -158,7 +165,7 @@ static void update_rest(const pta_team *team, const sweep *s) {
 static void run_sweep(const pta_team *team, void *arg) {
     const sweep *s = arg;
     pta_model *m = s->model;
-    for (int64_t l = 0; l < m->config.L; l++) {
+    for (int64_t l = 0; l < m->config.L && !m->adapter; l++) {
         const pta_layer *w = &m->weights.layers[l];
         pta_packed_layer *p = &m->packed.layers[l];
         update_matrix(team, s, &p->qkv, w->qkv);
@@ -166,18 +173,19 @@ static void run_sweep(const pta_team *team, void *arg) {
         update_matrix(team, s, &p->gate_up, w->gate_up);
         update_matrix(team, s, &p->down, w->down);
     }
-    update_matrix(team, s, &m->packed.head, m->weights.head);
+    if (!m->adapter) update_matrix(team, s, &m->packed.head, m->weights.head);
     update_rest(team, s);
 }
 
 pta_code pta_adamw_step(pta_adamw *o, pta_model *model, double lr, double weight_decay, double max_norm,
                         bool zero_grad, double *grad_norm, pta_error *err) {
-    pta_code code = check(model, lr, weight_decay, max_norm, err);
+    const pta_trainable trained = pta_model_trainable(model);
+    pta_code code = check(o, &trained, lr, weight_decay, max_norm, err);
     double norm;
-    if (!code) code = pta_global_norm(&norm, model->grads.arena, o->num_floats, err);
+    if (!code) code = pta_global_norm(&norm, trained.grads, o->num_floats, err);
     if (!code) code = pta_model_need_packed(model, err);
     if (code) return code;
-    if (!isfinite(norm)) return refuse_nonfinite(model, norm, err);
+    if (!isfinite(norm)) return refuse_nonfinite(&trained, norm, err);
     double clip = max_norm > 0.0 ? fmin(1.0, max_norm / (norm + 1e-6)) : 1.0;
     if (norm * clip > 1e18)
         return pta_fail(err, PTA_E_NONFINITE,
@@ -188,6 +196,7 @@ pta_code pta_adamw_step(pta_adamw *o, pta_model *model, double lr, double weight
     sweep s = {
         .o = o,
         .model = model,
+        .trained = trained,
         .c = {.clip = (float)clip,
               .one_minus_beta1 = (float)(1.0 - o->beta1),
               .beta2 = (float)o->beta2,

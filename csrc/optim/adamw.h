@@ -1,4 +1,4 @@
-/* AdamW (Loshchilov and Hutter 2019) over the weights and gradients of a model, with clipping by the global norm.
+/* AdamW (Loshchilov and Hutter 2019) over what a model trains (pta_model_trainable), with clipping by the global norm.
  *
  *     f = min(1, max_norm / (‖g‖ + 1e-6))   g' = f·g                      (as torch.nn.utils.clip_grad_norm_)
  *     w ← w·(1 - lr·weight_decay)            for parameters that decay (matrices)
@@ -20,7 +20,7 @@ typedef struct {
     double beta1, beta2, eps;
     int64_t step_count; /* steps taken: t of the last one */
     int64_t num_floats;
-    float *m, *v;       /* [num_floats], laid out as the model's arena */
+    float *m, *v;       /* [num_floats], laid out as the weights */
 } pta_adamw;
 
 /* Moments of zero. PTA_E_VALUE: beta1 or beta2 outside [0, 1), eps not positive. */

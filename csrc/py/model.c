@@ -2,6 +2,7 @@
 #include "arrays.h"
 #include "compute.h"
 #include "errors.h"
+#include "model.h"
 #include "state.h"
 
 PyDoc_STRVAR(model_doc,
@@ -128,56 +129,10 @@ static PyObject *get_config(PyObject *object, void *Py_UNUSED(closure)) {
 }
 
 static PyObject *get_num_parameters(PyObject *object, void *Py_UNUSED(closure)) {
-    return PyLong_FromLongLong(((pta_py_model *)object)->model->num_elements);
+    return PyLong_FromLongLong(pta_model_trainable(((pta_py_model *)object)->model).num_elements);
 }
 
 /* Weights and gradients -------------------------------------------------------------------------------------- */
-
-/* What owns the views of one parameters() call: while it lives, somebody may be writing into the weights, and the packed
- * copy is made anew whenever it is needed. */
-typedef struct {
-    PyObject_HEAD
-    pta_py_model *model;
-} lease;
-
-static PyObject *lease_new(pta_py_model *model) {
-    PyTypeObject *type = pta_py_state_of(Py_TYPE(model))->lease_type;
-    lease *self = (lease *)type->tp_alloc(type, 0);
-    if (!self) return NULL;
-    self->model = (pta_py_model *)Py_NewRef(model);
-    model->model->writers++;
-    return (PyObject *)self;
-}
-
-static void lease_dealloc(PyObject *object) {
-    lease *self = (lease *)object;
-    PyTypeObject *type = Py_TYPE(object);
-    self->model->model->writers--;
-    self->model->model->touched = true;
-    Py_DECREF(self->model);
-    type->tp_free(object);
-    Py_DECREF(type);
-}
-
-static PyType_Spec lease_spec = {
-    .name = "ptagrpo._core._Lease",
-    .basicsize = sizeof(lease),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = (PyType_Slot[]){{Py_tp_dealloc, lease_dealloc}, {0, NULL}},
-};
-
-/* Views of `arena`, which `owner` keeps alive. */
-static PyObject *named_views(const pta_model *m, PyObject *owner, float *arena) {
-    PyObject *dict = PyDict_New();
-    for (int64_t i = 0; dict && i < m->num_params; i++) {
-        const pta_param *p = &m->params[i];
-        npy_intp dims[2] = {p->rows, p->cols};
-        PyObject *view = pta_py_view(owner, arena + p->offset, NPY_FLOAT32, p->cols ? 2 : 1, dims, true);
-        if (!view || PyDict_SetItemString(dict, p->name, view) < 0) Py_CLEAR(dict);
-        Py_XDECREF(view);
-    }
-    return dict;
-}
 
 PyDoc_STRVAR(parameters_doc,
              "parameters() -> dict[str, float32 array]\n\n"
@@ -185,8 +140,9 @@ PyDoc_STRVAR(parameters_doc,
              "Whoever writes into them between forward and backward gets gradients at neither point.");
 static PyObject *model_parameters(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     pta_py_model *self = (pta_py_model *)object;
-    PyObject *owner = lease_new(self);
-    PyObject *views = owner ? named_views(self->model, owner, self->model->weights.arena) : NULL;
+    const pta_model *m = self->model;
+    PyObject *owner = pta_py_lease(self, false);
+    PyObject *views = owner ? pta_py_named_views(m->params, m->num_params, owner, m->weights.arena) : NULL;
     Py_XDECREF(owner);
     return views;
 }
@@ -200,14 +156,17 @@ static int need_gradients(pta_py_model *self) {
 
 PyDoc_STRVAR(gradients_doc,
              "gradients() -> dict[str, float32 array]\n\n"
-             "Writable views of the gradients, names and shapes as in parameters(). Allocated, as zeros, at first use.");
+             "Writable views of the gradients of what is trained: names and shapes as in parameters(), or in\n"
+             "adapter_parameters() where there is an adapter. Allocated, as zeros, at first use.");
 static PyObject *model_gradients(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     pta_py_model *self = (pta_py_model *)object;
     if (pta_py_acquire(&self->busy, "Model")) return NULL;
     int failed = need_gradients(self);
     if (!failed) self->model->grads_seen = true, self->model->grads_zero = false;
     pta_py_release(&self->busy);
-    return failed ? NULL : named_views(self->model, object, self->model->grads.arena);
+    if (failed) return NULL;
+    const pta_trainable trained = pta_model_trainable(self->model);
+    return pta_py_named_views(trained.params, trained.num_params, object, trained.grads);
 }
 
 PyDoc_STRVAR(zero_grad_doc, "zero_grad()\n\nSet all gradients to zero.");
@@ -377,6 +336,7 @@ static PyMethodDef methods[] = {
     {"parameters", model_parameters, METH_NOARGS, parameters_doc},
     {"gradients", model_gradients, METH_NOARGS, gradients_doc},
     {"memory", model_memory, METH_NOARGS, memory_doc},
+    PTA_PY_ADAPTER_METHODS,
     {"zero_grad", model_zero_grad, METH_NOARGS, zero_grad_doc},
     {"forward", KEYWORDS(model_forward), forward_doc},
     {"backward", KEYWORDS(model_backward), backward_doc},
@@ -386,7 +346,8 @@ static PyMethodDef methods[] = {
 
 static PyGetSetDef getters[] = {
     {"config", get_config, NULL, "dict, as given to the constructor", NULL},
-    {"num_parameters", get_num_parameters, NULL, "trainable numbers", NULL},
+    {"num_parameters", get_num_parameters, NULL, "trainable numbers: of the adapter where there is one", NULL},
+    PTA_PY_ADAPTER_GETTERS,
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -408,7 +369,5 @@ static PyType_Spec spec = {
 
 int pta_py_add_model(PyObject *module) {
     pta_py_state *state = PyModule_GetState(module);
-    state->lease_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lease_spec, NULL);
-    if (!state->lease_type) return -1;
-    return pta_py_add_type(module, &spec, &state->model_type);
+    return pta_py_add_lease(module) ? -1 : pta_py_add_type(module, &spec, &state->model_type);
 }

@@ -15,7 +15,7 @@ typedef struct {
 
 PyDoc_STRVAR(adamw_doc,
              "AdamW(model, beta1, beta2, eps)\n--\n\n"
-             "AdamW over all parameters of a Model, with decoupled weight decay on matrices only.\n\n"
+             "AdamW over what a Model trains (its weights, or its adapter), with decoupled weight decay on matrices only.\n\n"
              "Args:\n"
              "    model: the Model; kept alive.\n"
              "    beta1, beta2: decay rates of the moments, in [0, 1). eps: added to the root of the second moment, > 0.\n\n"
@@ -90,10 +90,14 @@ PyDoc_STRVAR(moments_doc,
              "restoring (together with step_count).");
 static PyObject *adamw_moments(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     pta_py_adamw *self = (pta_py_adamw *)object;
-    const pta_model *model = self->model->model;
+    const pta_trainable trained = pta_model_trainable(self->model->model);
+    if (trained.num_floats != self->optimizer->num_floats) {
+        PyErr_SetString(PyExc_RuntimeError, "the model's adapter was added or removed after the optimizer was made");
+        return NULL;
+    }
     PyObject *dict = PyDict_New();
-    for (int64_t i = 0; dict && i < model->num_params; i++) {
-        const pta_param *p = &model->params[i];
+    for (int64_t i = 0; dict && i < trained.num_params; i++) {
+        const pta_param *p = &trained.params[i];
         npy_intp dims[2] = {p->rows, p->cols};
         int ndim = p->cols ? 2 : 1;
         PyObject *m = pta_py_view(object, self->optimizer->m + p->offset, NPY_FLOAT32, ndim, dims, true);

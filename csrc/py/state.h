@@ -46,6 +46,7 @@ typedef struct {
     pta_model *model;
     pta_py_busy busy;
     PyObject *tape_forest; /* the forest of the recorded tape, kept alive; NULL without one */
+    Py_ssize_t adapter_views; /* leases on the adapter's matrices */
 } pta_py_model;
 
 /* Each creates its types with pta_py_add_type or its functions and returns 0, or -1 with an exception set. */

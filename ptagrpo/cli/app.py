@@ -440,7 +440,7 @@ def generate(
 
 @app.command(
     epilog="Examples: ptagrpo convert stories260K.bin stories --tokenizer tok512.bin   |   "
-    "ptagrpo convert MODEL MODEL-bf16 --dtype bfloat16 --max_shard_size 2GB"
+    "ptagrpo convert MODEL MODEL-bf16 --dtype bfloat16 --max_shard_size 2GB   |   ptagrpo convert ADAPTER MERGED"
 )
 def convert(
     source: Annotated[str, typer.Argument(help="llama2.c .bin, or a model folder or hub id")],
@@ -449,7 +449,7 @@ def convert(
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16")] = "float32",
     max_shard_size: Annotated[str, typer.Option(help="as 500MB; larger models are split")] = "5GB",
 ) -> int | None:
-    """Write a model in another form: from llama2.c, to another dtype, in other shards."""
+    """Write a model in another form: from llama2.c, to another dtype, in other shards, an adapter merged into its base."""
     from .run_convert import run
 
     return run(source, target, tokenizer=tokenizer, dtype=dtype, max_shard_size=max_shard_size)

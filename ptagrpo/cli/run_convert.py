@@ -10,7 +10,7 @@ from ..errors import CheckpointError, ConfigError
 
 
 def run(source: str, target: Path, *, tokenizer: Path | None, dtype: str, max_shard_size: str) -> None:
-    """Convert a llama2.c file, or rewrite a model folder."""
+    """Convert a llama2.c file, rewrite a model folder, or merge an adapter into its base."""
     path = Path(source)
     if path.is_dir() and target.exists() and path.resolve() == target.resolve():
         raise ConfigError(f"{target}: source and target are the same folder; name another target")
@@ -32,6 +32,8 @@ def run(source: str, target: Path, *, tokenizer: Path | None, dtype: str, max_sh
         from ..policy import Policy
 
         policy = Policy.from_pretrained(source)
+        if policy.lora_config is not None:
+            policy.merge_adapter()
         policy.save(target, dtype=dtype, max_shard_size=max_shard_size)
         count = policy.num_parameters
     typer.echo(f"{count:,} parameters as {dtype}: {target}")

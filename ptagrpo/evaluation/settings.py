@@ -32,12 +32,11 @@ def _image_fingerprint(image: str | bytes) -> str:
 
 
 def policy_fingerprint(policy: Any) -> str:
-    """Hex hash of all weights (and their names and shapes), or "unknown" for a policy without a model."""
-    model = getattr(policy, "model", None)
-    if model is None or not hasattr(model, "parameters"):
+    """Hex hash of all weights (and their names and shapes), or "unknown" for a policy without weights."""
+    if not hasattr(policy, "named_weights"):
         return "unknown"
     digest = hashlib.blake2b(digest_size=16)
-    for name, array in sorted(model.parameters().items()):
+    for name, array in sorted(policy.named_weights().items()):
         digest.update(f"{name}{array.shape}{array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     return digest.hexdigest()

@@ -1,6 +1,6 @@
 """What is in a training checkpoint, and how it gets there and back. Where it is: `run_store.py`.
 
-model files             a Hugging Face folder: the checkpoint loads as a model anywhere
+model files             a Hugging Face folder, or an adapter's as PEFT has it: the checkpoint loads anywhere
 optimizer.safetensors   AdamW's moments, "m.<tensor>" and "v.<tensor>", float32; not with save_only_model
 rollout.safetensors     (and rollout.json) a rollout that is not used up yet, RL only
 trainer_state.json      global_step, log_history, ... as the Hugging Face Trainer has them; "ptagrpo": ours
@@ -20,7 +20,7 @@ import safetensors
 from safetensors.numpy import load_file
 
 from .. import _core
-from ..checkpoint.writing import write_model_files, write_safetensors
+from ..checkpoint.writing import write_safetensors
 from ..errors import CheckpointError
 from ..io import atomic_write_json
 from ..policy import Policy
@@ -41,7 +41,7 @@ def write(
     """Write everything but the rollout into the existing `folder`. `private` goes under "ptagrpo" in the
     state.
     """
-    write_model_files(folder, policy.model, policy.config, policy.tokenizer, policy.generation_config or None)
+    policy.write_files(folder)
     if not args.save_only_model:
         moments = optimizer.moments()
         tensors = {f"{kind}.{name}": pair[i] for i, kind in enumerate("mv") for name, pair in moments.items()}

@@ -60,6 +60,18 @@ class TrainingConfig(Config):
         "True: working weights and activations in bfloat16 (sums, master weights and moments in float32); "
         "None: as the model was loaded, float32 for a path",
     )
+    use_peft: bool = option(
+        False, "train a LoRA adapter beside frozen weights (the trainers' peft_config does too)"
+    )
+    lora_r: int = option(16, "rank of the adapter", at_least=1)
+    lora_alpha: float = option(32, "scale of the adapter, divided by lora_r")
+    lora_dropout: float = option(
+        0.0, "must be 0: the log-probabilities that are trained are those that were sampled"
+    )
+    lora_target_modules: list | None = option(
+        None, "projections to adapt, such as [q_proj, v_proj] (which None is), or [all-linear]"
+    )
+    use_rslora: bool = option(False, "divide lora_alpha by the root of lora_r instead")
     max_memory: str | None = option(
         None,
         "memory that the process may take, such as '12GiB' or '50%' of the machine's; None: 80 % of what is "

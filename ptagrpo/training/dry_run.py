@@ -111,7 +111,7 @@ class DryRun:
         if self._rl:
             group = sum(self._lengths) // max(1, self._lengths.count(self._prompt))
             found["keys and values of one question's responses"] = kv_bytes(trainer.policy, group)
-            if self._args.beta > 0.0:
+            if self._args.beta > 0.0 and trainer.policy.lora_config is None:
                 found["reference policy"] = sizes["weights"]
         return found
 

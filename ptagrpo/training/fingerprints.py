@@ -31,7 +31,7 @@ def rows_fingerprint(rows: Iterable[Any]) -> str:
 
 
 def weights_fingerprint(policy: Policy) -> str:
-    """Hex SHA-256 of all weights."""
+    """Hex SHA-256 of all weights, without those of an adapter."""
     digest = hashlib.sha256()
     for name, weight in sorted(policy.model.parameters().items()):
         digest.update(name.encode() + b"\0")

@@ -62,6 +62,8 @@ class Trainer:
         args: the configuration.
         callbacks: objects or classes with methods of `callbacks.TrainerCallback`.
         processing_class: a tokenizer to use instead of the model's own, ours or one of transformers.
+        peft_config: a LoraConfig, ours or PEFT's: train an adapter instead of the weights. None: as the options
+            use_peft and lora_... say. A policy that has an adapter is trained as it is.
         others: arguments of TRL's trainers that this one refuses unless they say nothing.
 
     Attributes:
@@ -76,6 +78,7 @@ class Trainer:
         args: TrainingConfig | None,
         callbacks: Sequence[Any] | None = None,
         processing_class: Any = None,
+        peft_config: Any = None,
         **others: Any,
     ):
         refuse_arguments(type(self).__name__, others)
@@ -85,7 +88,7 @@ class Trainer:
                 f"{type(self).__name__}: args: expected {self.config_class.__name__}, got "
                 f"{type(self.args).__name__}"
             )
-        self.policy = take_model(type(self).__name__, model, self.args, processing_class)
+        self.policy = take_model(type(self).__name__, model, self.args, processing_class, peft_config)
         self.optimizer = _core.AdamW(
             self.policy.model, self.args.adam_beta1, self.args.adam_beta2, self.args.adam_epsilon
         )
@@ -133,12 +136,16 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same when a run is resumed."""
-        return {
+        identity = {
             "settings": {"trainer": type(self).__name__, **self.args.trajectory()},
             "tokenizer": self.policy.tokenizer.fingerprint(),
             "model": self.policy.config.to_dict(),
             "environment": fingerprints.environment(),
         }
+        if self.policy.lora_config is not None:  # a checkpoint has the adapter alone
+            adapter = {**self.policy.lora_config.to_dict(), "base_model_name_or_path": None}
+            identity |= {"adapter": adapter, "base_weights": fingerprints.weights_fingerprint(self.policy)}
+        return identity
 
     def _write_extra(self, folder: Path) -> dict[str, Any]:
         """Write further files into a checkpoint; return what goes into its state."""

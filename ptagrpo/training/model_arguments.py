@@ -17,7 +17,6 @@ _GPU_TRAINER = "the models here are not torch modules"
 REFUSED: dict[str, tuple[Any, str]] = {  # argument -> (neutral value beside None, reason)
     "optimizers": ((None, None), "AdamW and the schedules of lr_scheduler_type are all there is"),
     "optimizer_cls_and_kwargs": (None, "AdamW is the only optimizer; set it by adam_beta1 and its fellows"),
-    "peft_config": (None, "all weights are trained"),
     "quantization_config": (None, "weights are float32 or bfloat16 (bf16=True)"),
     "reward_processing_classes": (None, "reward models are not supported; reward functions are"),
     "tools": (None, "responses are text alone, without tool calls"),
@@ -43,7 +42,7 @@ def refuse_arguments(trainer: str, given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if name not in REFUSED:
             known = ["model", "args", "train_dataset", "eval_dataset", "callbacks", "processing_class",
-                     "compute_metrics", "reward_funcs", *REFUSED]  # fmt: skip
+                     "compute_metrics", "reward_funcs", "peft_config", *REFUSED]  # fmt: skip
             raise ConfigError(f"{trainer}: there is no argument {name!r}.{did_you_mean(name, known)}")
         neutral, reason = REFUSED[name]
         if value is not None and value != neutral:
@@ -51,9 +50,14 @@ def refuse_arguments(trainer: str, given: Mapping[str, Any]) -> None:
 
 
 def take_model(
-    trainer: str, model: Policy | str | Path, args: TrainingConfig, processing_class: Any
+    trainer: str,
+    model: Policy | str | Path,
+    args: TrainingConfig,
+    processing_class: Any,
+    peft_config: Any = None,
 ) -> Policy:
-    """The policy to train: `model`, or what it names, with the tokenizer `processing_class` if one is given.
+    """The policy to train: `model`, or what it names, with the tokenizer `processing_class` if one is given, and with a
+    new adapter where `peft_config` or the options ask for one.
 
     Raises:
         ConfigError: contradictions about the element type, or something that is no model or tokenizer.
@@ -78,11 +82,20 @@ def take_model(
             f"{trainer}: model: expected a ptagrpo Policy, a folder or a hub id, got {type(model).__name__}; a "
             "model of transformers can be saved by save_pretrained(folder) and given as that folder"
         )
-    if processing_class is None:
-        return policy
-    return Policy(
-        policy.model, policy.config, take_tokenizer(trainer, processing_class), policy.generation_config
-    )
+    if processing_class is not None:
+        policy = policy.with_tokenizer(take_tokenizer(trainer, processing_class))
+    if peft_config is None and args.use_peft and policy.lora_config is None:
+        peft_config = {
+            "r": args.lora_r, "lora_alpha": args.lora_alpha, "lora_dropout": args.lora_dropout,
+            "target_modules": _targets(args.lora_target_modules), "use_rslora": args.use_rslora,
+        }  # fmt: skip
+    if peft_config is not None:
+        policy.add_adapter(peft_config, seed=args.seed)
+    return policy
+
+
+def _targets(names: list[str] | None) -> Any:
+    return "all-linear" if names == ["all-linear"] else names
 
 
 def take_tokenizer(trainer: str, processing_class: Any) -> Tokenizer:

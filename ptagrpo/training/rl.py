@@ -87,7 +87,9 @@ class GRPOTrainer(Trainer):
         self._users = 0
         self._sampler = self._sampler_of(self._questions)
         self._data_fingerprint = fingerprints.rows_fingerprint(self._questions)
-        self._reference = self.policy.clone() if self.args.beta > 0.0 else None
+        self._reference = None
+        if self.args.beta > 0.0:  # with an adapter: the policy without it
+            self._reference = self.policy if self.policy.lora_config is not None else self.policy.clone()
         self._rollout: Rollout | None = None
         self._position = self._draws = 0
         self._check_rewards()
@@ -254,9 +256,10 @@ class GRPOTrainer(Trainer):
         return rollout
 
     def _reference_logprobs(self, batch: Batch) -> np.ndarray:
-        values, _ = self._reference.model.forward(
-            batch.forest, batch.source, batch.target, temperature=self.args.temperature, keep=False
-        )
+        with self._reference.disable_adapter():
+            values, _ = self._reference.model.forward(
+                batch.forest, batch.source, batch.target, temperature=self.args.temperature, keep=False
+            )
         return values
 
     def _pack(self, rollout: Rollout) -> None:

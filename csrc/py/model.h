@@ -1,0 +1,32 @@
+/* The type Model, which three files make: model.c, views.c (weights as arrays) and adapter.c. */
+#ifndef PTA_PY_MODEL_H
+#define PTA_PY_MODEL_H
+
+#include "state.h"
+
+/* What owns the views of one call: while it lives, somebody may be writing into the weights (or the adapter's matrices).
+ * New reference. */
+PyObject *pta_py_lease(pta_py_model *model, bool adapter);
+int pta_py_add_lease(PyObject *module);
+/* dict of writable views of `arena`, which `owner` keeps alive. New reference. */
+PyObject *pta_py_named_views(const pta_param *params, int64_t count, PyObject *owner, float *arena);
+
+PyObject *pta_py_model_add_adapter(PyObject *model, PyObject *args, PyObject *kwargs);
+PyObject *pta_py_model_remove_adapter(PyObject *model, PyObject *ignored);
+PyObject *pta_py_model_adapter_parameters(PyObject *model, PyObject *ignored);
+PyObject *pta_py_get_adapter(PyObject *model, void *closure);
+PyObject *pta_py_get_adapter_enabled(PyObject *model, void *closure);
+int pta_py_set_adapter_enabled(PyObject *model, PyObject *value, void *closure);
+extern const char pta_py_add_adapter_doc[], pta_py_remove_adapter_doc[], pta_py_adapter_parameters_doc[];
+
+#define PTA_PY_ADAPTER_METHODS                                                                                     \
+    {"add_adapter", (PyCFunction)(void (*)(void))pta_py_model_add_adapter, METH_VARARGS | METH_KEYWORDS,          \
+     pta_py_add_adapter_doc},                                                                                      \
+    {"remove_adapter", pta_py_model_remove_adapter, METH_NOARGS, pta_py_remove_adapter_doc},                       \
+    {"adapter_parameters", pta_py_model_adapter_parameters, METH_NOARGS, pta_py_adapter_parameters_doc}
+#define PTA_PY_ADAPTER_GETTERS                                                                                     \
+    {"adapter", pta_py_get_adapter, NULL, "dict of rank, scale and targets, or None", NULL},                       \
+    {"adapter_enabled", pta_py_get_adapter_enabled, pta_py_set_adapter_enabled,                                    \
+     "bool; False: compute what the base computes, to the bit", NULL}
+
+#endif
