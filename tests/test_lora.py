@@ -311,7 +311,8 @@ def test_gradients_and_logits_against_peft(case, tmp_path):
     for sequence in sequences:
         out = model_oracle.logits(theirs, sequence[:-1])
         logits.append(out.detach().numpy())
-        loss = loss + torch.nn.functional.cross_entropy(
+        targets = torch.from_numpy(sequence[1:].astype(np.int64))
+        loss = loss + torch.nn.functional.cross_entropy(out, targets, reduction="sum")
             out, torch.from_numpy(sequence[1:].astype(np.int64)), reduction="sum"
         )
     count = sum(len(s) - 1 for s in sequences)

@@ -449,7 +449,7 @@ def convert(
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16")] = "float32",
     max_shard_size: Annotated[str, typer.Option(help="as 500MB; larger models are split")] = "5GB",
 ) -> int | None:
-    """Write a model in another form: from llama2.c, to another dtype, in other shards, an adapter merged into its base."""
+    """Write a model in another form: from llama2.c, another dtype, other shards, an adapter merged into its base."""
     from .run_convert import run
 
     return run(source, target, tokenizer=tokenizer, dtype=dtype, max_shard_size=max_shard_size)
