@@ -313,8 +313,6 @@ def test_gradients_and_logits_against_peft(case, tmp_path):
         logits.append(out.detach().numpy())
         targets = torch.from_numpy(sequence[1:].astype(np.int64))
         loss = loss + torch.nn.functional.cross_entropy(out, targets, reduction="sum")
-            out, torch.from_numpy(sequence[1:].astype(np.int64)), reduction="sum"
-        )
     count = sum(len(s) - 1 for s in sequences)
     (loss / count).backward()
     model = core_model(config, weights)
