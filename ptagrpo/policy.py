@@ -30,6 +30,7 @@ from .generation import Completion, Prompt, generate
 from .models import ModelConfig
 from .tokenizer import Tokenizer
 
+BLOCK_NUMBERS = 1 << 22  # random numbers made at once
 LOGPROB_TOKENS = 8192  # tokens of one forward pass when scoring
 
 
@@ -78,6 +79,7 @@ class Policy:
         local_files_only: bool = False,
         cache_dir: str | os.PathLike | None = None,
         dtype: str = "float32",
+        quantization: str | None = None,
     ) -> Policy:
         """Load a Hugging Face folder, or a hub id through huggingface_hub (see `checkpoint.resolve_folder`).
 
@@ -86,6 +88,8 @@ class Policy:
         Args:
             dtype: "bfloat16" samples and trains with bfloat16 working weights and activations, summing in
                 float32; the weights that are trained and saved stay float32 in either case.
+            quantization: "int8" or "int4" (or "bfloat16"): the matrices are frozen and kept in that form alone, a
+                quarter, an eighth (or half) of float32's memory. An adapter on top can be trained (`add_adapter`).
 
         Raises:
             CheckpointError: something is missing, damaged or not supported; names the file, key or tensor.
@@ -105,12 +109,12 @@ class Policy:
                 )
             base = cls.from_pretrained(
                 config.base_model_name_or_path, token=token, local_files_only=local_files_only, cache_dir=cache_dir,
-                dtype=dtype,
+                dtype=dtype, quantization=quantization,
             )  # fmt: skip
             base.load_adapter(folder)
             return base
         tokenizer = Tokenizer.from_folder(folder)
-        model, config = load_model(folder, dtype)
+        model, config = load_model(folder, dtype, quantization)
         policy = cls(model, config, tokenizer, load_generation_config(folder))
         policy.source = str(path_or_repo)
         return policy
@@ -122,6 +126,7 @@ class Policy:
         tokenizer: Tokenizer,
         seed: int = 0,
         dtype: str = "float32",
+        quantization: str | None = None,
     ) -> Policy:
         """A policy with random weights: matrices N(0, initializer_range²), norms 1, biases 0.
 
@@ -129,21 +134,27 @@ class Policy:
 
         Args:
             config: a ModelConfig, or the dict of a config.json.
-            dtype: as `from_pretrained`.
+            dtype, quantization: as `from_pretrained`. Frozen matrices are made in place, a block of rows at a time.
 
         Raises:
             ConfigError: `config` is not a model that can be built.
         """
         if not isinstance(config, ModelConfig):
             config = ModelConfig.from_dict(config)
-        model = _core.Model(config.core_config(dtype))
+        model = _core.Model(config.core_config(dtype, quantization))
+        scale = np.float32(config.initializer_range)
         for name, weight in model.parameters().items():
             if weight.ndim == 1:
                 weight[...] = 0.0 if name.endswith(".bias") else 1.0
             else:
-                generator = np.random.Generator(np.random.Philox(key=rng.key(seed, "init", name)))
-                generator.standard_normal(out=weight.reshape(-1), dtype=np.float32)
-                weight *= np.float32(config.initializer_range)
+                _generator(seed, name).standard_normal(out=weight.reshape(-1), dtype=np.float32)
+                weight *= scale
+        for name, (rows, columns) in model.frozen_parameters().items():
+            generator, step = _generator(seed, name), max(1, BLOCK_NUMBERS // columns)
+            for start in range(0, rows, step):
+                count = min(step, rows - start)
+                block = generator.standard_normal(count * columns, dtype=np.float32).reshape(count, columns)
+                model.set_rows(name, start, block * scale)
         return cls(model, config, tokenizer)
 
     @property
@@ -155,6 +166,12 @@ class Policy:
     def dtype(self) -> str:
         """Type of working weights and activations: "float32" or "bfloat16"."""
         return self.model.config["dtype"]
+
+    @property
+    def quantization(self) -> str | None:
+        """How frozen matrices are kept: "int8", "int4", "bfloat16"; None: they are float32 masters."""
+        kind = self.model.config["weights"]
+        return None if kind == "trained" else kind
 
     def logprobs(self, sequences: Iterable[Sequence[int]], *, temperature: float = 1.0) -> list[np.ndarray]:
         """Log-probability of every next token.
@@ -245,6 +262,7 @@ class Policy:
         """Write a Hugging Face folder that transformers loads (see `checkpoint.save_model`); of a policy with an
         adapter, the adapter alone, in a folder that PEFT loads.
         """
+        self._check_saved_whole()
         if self.lora_config is None:
             return save_model(
                 Path(path),
@@ -262,6 +280,7 @@ class Policy:
 
     def write_files(self, folder: str | os.PathLike) -> None:
         """Write what `save` writes into an existing folder, each file flushed to disk. Not atomic."""
+        self._check_saved_whole()
         if self.lora_config is None:
             write_model_files(folder, self.model, self.config, self.tokenizer, self.generation_config or None)
             return
@@ -309,6 +328,11 @@ class Policy:
         """
         if self.lora_config is None:
             raise ConfigError("merge_adapter: the policy has no adapter")
+        if self.quantization is not None:
+            raise ConfigError(
+                f"merge_adapter: the weights are frozen as {self.quantization}; save the adapter, load it without "
+                "quantization and merge there"
+            )
         lora.merge(self.model)
         self.lora_config = None
 
@@ -336,7 +360,15 @@ class Policy:
         return {**self.model.parameters(), **adapter}
 
     def clone(self) -> Policy:
-        """A policy with weights of its own, equal to these now. The tokenizer is shared."""
+        """A policy with weights of its own, equal to these now. The tokenizer is shared.
+
+        Raises:
+            ConfigError: the weights are frozen.
+        """
+        if self.quantization is not None:
+            raise ConfigError(
+                f"clone: the weights are frozen as {self.quantization}; load them a second time"
+            )
         copy = Policy(
             _core.Model(self.config.core_config(self.dtype)),
             self.config,
@@ -370,6 +402,13 @@ class Policy:
         for name, weight in own.items():
             np.copyto(weight, other[name])
 
+    def _check_saved_whole(self) -> None:
+        if self.quantization is not None and self.lora_config is None:
+            raise ConfigError(
+                f"save: the weights are frozen as {self.quantization} and lost precision: there is nothing to save "
+                "that the folder they came from has not; with an adapter, the adapter is saved"
+            )
+
     def check_ids(self, ids: Sequence[int] | np.ndarray, what: str) -> np.ndarray:
         """Token ids as int32[T], T ≥ 1.
 
@@ -392,6 +431,10 @@ class Policy:
 def load(path_or_repo: str | os.PathLike, **options: Any) -> Policy:
     """Load a policy from a folder or a hub id: `Policy.from_pretrained` by a shorter name."""
     return Policy.from_pretrained(path_or_repo, **options)
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=rng.key(seed, "init", name)))
 
 
 def _by_tokens(arrays: Sequence[np.ndarray], budget: int) -> Iterable[list[np.ndarray]]:

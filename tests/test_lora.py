@@ -172,7 +172,8 @@ def test_an_adapter_for_another_model_is_refused_by_tensor(tmp_path):
         other.load_adapter(tmp_path)
     assert other.lora_config is None and np.array_equal(other.logprobs([[4, 5, 6]])[0], before)
     values = json.loads((tmp_path / lora.CONFIG).read_text())
-    for change, message in (({"use_dora": True}, "use_dora = True is not supported"), ({"peft_type": "IA3"}, "not the configuration"),  # noqa: E501
+    for change, message in (({"use_dora": True}, "use_dora = True is not supported"),
+                            ({"peft_type": "IA3"}, "not the configuration"),
                             ({"target_modules": ["lm_head"]}, "'lm_head' is none of")):  # fmt: skip
         (tmp_path / lora.CONFIG).write_text(json.dumps({**values, **change}))
         with pytest.raises(CheckpointError, match=message):
@@ -241,7 +242,7 @@ def test_fine_tuning_trains_the_adapter_alone_and_resumes_to_the_byte(tmp_path):
 
 
 def test_reinforcement_learning_with_the_base_as_reference(tmp_path):
-    """The KL to the initial policy is zero in the first step, since B is zero, and grows; it never needs a second copy."""  # noqa: E501
+    """The KL to the initial policy is zero in the first step, since B is zero, and grows; without a second copy."""
     options = {"max_steps": 8, "num_generations": 8, "per_device_train_batch_size": 16, "max_completion_length": 8,
                "prompt_style": "raw", "answer_kind": "exact", "disable_tqdm": True, "beta": 0.02, "logging_steps": 1,
                "learning_rate": 3e-2, "use_peft": True, "lora_r": 8, "lora_target_modules": ["all-linear"]}  # fmt: skip
@@ -280,8 +281,8 @@ def test_the_optimizer_belongs_to_what_is_trained():
 
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_and_logits_against_peft(case, tmp_path):
-    """PEFT on transformers in float64: logits, loss and every gradient of A and B; then PEFT's folder read here, and ours  # noqa: E501
-    read by PEFT."""
+    """PEFT on transformers in float64: logits, loss and every gradient of A and B; then PEFT's folder read here, and
+    ours read by PEFT."""
     for module in ("torch", "transformers", "peft"):
         pytest.importorskip(module, reason=f"{module} is not installed: the chain rule is the yardstick")
     import model_oracle

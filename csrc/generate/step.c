@@ -2,6 +2,7 @@
 
 #include "../core/threads.h"
 #include "../model/layer.h"
+#include "../model/products.h"
 #include "attend.h"
 
 enum { LOGITS_FLOATS = 16 << 20 };
@@ -53,11 +54,11 @@ pta_code pta_step_prepare(pta_step *s, const pta_cache *cache, int64_t more, pta
 bool pta_step_layers(const pta_team *team, pta_step *s, const pta_cache *cache, pta_error *err) {
     const pta_model *m = cache->model;
     const pta_config *c = &m->config;
-    const double flops = 2.0 * (double)s->num_rows * (double)(m->num_floats / c->L);
+    const double flops = 2.0 * (double)s->num_rows * (double)(pta_qkv_width(c) * c->C + c->C * c->H * c->D + 3 * c->C * c->F);
     const pta_activations a = {.input = s->x, .middle = s->x, .qkv = s->qkv, .attention = s->attention,
                                .gate_up = s->gate_up};
     const pta_layer_scratch scratch = {s->hidden, s->product, s->projected, s->adapter};
-    pta_embedding_forward(team, s->x, m->weights.embed, s->tokens, s->num_rows, c->C);
+    pta_embedding_forward(team, s->x, pta_model_embedding(m), s->tokens, s->num_rows, c->C);
     pta_team_barrier(team);
     for (int64_t l = 0; l < c->L; l++) {
         pta_layer_qkv(team, m, l, &a, &scratch, s->positions, s->num_rows);
@@ -106,6 +107,6 @@ pta_code pta_step_need_logits(pta_step *s, const pta_model *m, int64_t R, pta_er
 }
 
 void pta_step_logits(const pta_team *team, pta_step *s, const pta_model *m, int64_t first, int64_t R) {
-    pta_linear_forward(team, pta_f32(s->logits, m->config.V), pta_at(s->hidden, first, 0), &m->packed.head, R, false);
+    pta_product_forward(team, m, 0, PTA_HEAD, pta_f32(s->logits, m->config.V), pta_at(s->hidden, first, 0), R, false);
     pta_team_barrier(team);
 }

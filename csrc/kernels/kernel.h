@@ -18,6 +18,7 @@
 
 #include "../core/dtype.h"
 #include "../core/team.h"
+#include "frozen.h"
 #include "linear.h"
 #include "small.h"
 
@@ -38,7 +39,7 @@ typedef struct {
     int64_t ahead_step;
 } pta_tile;
 
-typedef struct {
+typedef struct pta_kernel {
     const char *name;
     int rows;          /* of a full tile */
     int row_step;      /* tile() reads and writes rows in multiples of this; the rest of packed rows is zero */
@@ -78,7 +79,7 @@ pta_code pta_kernels_use(const char *variant, pta_error *err);
 /* The kernel in use; NULL: OpenBLAS. */
 const pta_kernel *pta_kernel_for(pta_dtype compute);
 
-/* c (+)= a · b with a kernel of ours, by the whole team. Exactly one of `packed` and b.data is set. */
+/* c (+)= a · b with a kernel of ours, by the whole team. Exactly one of `packed`, `frozen` and b.data is set. */
 typedef struct {
     const pta_kernel *kernel;
     pta_matrix c;
@@ -88,6 +89,8 @@ typedef struct {
     pta_matrix b;        /* [depth, columns] */
     const char *packed;  /* panels of packed weights, packed_depth deep each */
     int64_t packed_depth;
+    const pta_frozen *frozen; /* b is its transpose, or with `across` itself */
+    bool across;
     int64_t rows, columns, depth;
 } pta_product;
 void pta_multiply(const pta_team *team, const pta_product *p);

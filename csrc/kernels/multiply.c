@@ -226,6 +226,11 @@ static void pack_group(const plan *plan, const part *t, int64_t first, int64_t l
     int64_t padded = pta_round_up(depth, plan->kernel->step);
     for (int64_t panel = first; panel < last; panel++) {
         int64_t column = t->column + panel * PTA_PANEL;
+        if (p->frozen) {
+            pta_frozen_panel(plan->kernel, (char *)panel_of_b(plan, t, panel, first, k0), p->frozen, p->across,
+                             column / PTA_PANEL, t->depth_at + k0, depth);
+            continue;
+        }
         plan->kernel->pack_panel((char *)panel_of_b(plan, t, panel, first, k0), pta_at(p->b, t->depth_at + k0, column),
                                  pta_min(PTA_PANEL, p->columns - column), depth, padded);
     }

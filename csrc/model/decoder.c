@@ -5,6 +5,7 @@
 #include "../ops/attention.h"
 #include "../ops/ops.h"
 #include "layer.h"
+#include "products.h"
 
 static pta_layer_scratch scratch_of(const pta_tape *t) {
     return (pta_layer_scratch){t->normed, t->product, t->projected, t->adapter};
@@ -40,7 +41,7 @@ static bool layer_activations(const pta_team *team, const pta_model *m, const pt
 bool pta_layers_forward(const pta_team *team, const pta_model *m, const pta_tape *t, pta_error *err) {
     const pta_config *c = &m->config;
     const pta_layer_scratch s = scratch_of(t);
-    pta_embedding_forward(team, t->layers[0].input, m->weights.embed, t->forest->tokens, t->forest->T, c->C);
+    pta_embedding_forward(team, t->layers[0].input, pta_model_embedding(m), t->forest->tokens, t->forest->T, c->C);
     pta_team_barrier(team);
     for (int64_t l = 0; l < c->L; l++) {
         if (layer_activations(team, m, t, l, err)) return true;
@@ -74,7 +75,7 @@ static void mlp_backward(const pta_team *team, const pta_model *m, const pta_tap
     int64_t T = t->forest->T, C = c->C, F = c->F;
     pta_matrix dx = pta_f32(s->dx, C), dproduct = s->dwide;
     dproduct.ld = F;
-    pta_linear_dinput(team, dproduct, dx, w->down, T, C, F, c->dtype, false);
+    pta_product_dinput(team, m, l, PTA_DOWN, dproduct, dx, T);
     if (pta_adapter_of(m)) pta_swiglu_forward(team, t->product, a->gate_up, T, F);
     pta_team_barrier(team);
     pta_adapter_backward(team, m, l, PTA_GROUP_DOWN, dproduct, dx, t->product, &t->adapter, T);
@@ -83,7 +84,7 @@ static void mlp_backward(const pta_team *team, const pta_model *m, const pta_tap
     pta_team_barrier(team);
     weight_gradient(team, m, g->down, dx, t->product, T, C, F);
     weight_gradient(team, m, g->gate_up, s->dgate_up, t->normed, T, 2 * F, C);
-    pta_linear_dinput(team, pta_f32(s->dnormed, C), s->dgate_up, w->gate_up, T, 2 * F, C, c->dtype, false);
+    pta_product_dinput(team, m, l, PTA_GATE_UP, pta_f32(s->dnormed, C), s->dgate_up, T);
     pta_team_barrier(team);
     pta_adapter_backward(team, m, l, PTA_GROUP_GATE_UP, pta_f32(s->dnormed, C), s->dgate_up, t->normed, &t->adapter, T);
     pta_rmsnorm_backward(team, s->dx, g->post_norm, s->dnormed, a->middle, a->rstd_middle, w->post_norm, s->reduce, T, C);
@@ -100,7 +101,7 @@ static void attention_backward(const pta_team *team, const pta_model *m, const p
     pta_matrix dx = pta_f32(s->dx, C), dqkv = pta_f32(s->dqkv, width), dout = s->dwide;
     dout.ld = HD;
     weight_gradient(team, m, g->o, dx, a->attention, T, C, HD);
-    pta_linear_dinput(team, dout, dx, w->o, T, C, HD, c->dtype, false);
+    pta_product_dinput(team, m, l, PTA_O, dout, dx, T);
     pta_team_barrier(team);
     pta_adapter_backward(team, m, l, PTA_GROUP_O, dout, dx, a->attention, &t->adapter, T);
     pta_attention_backward(team, dqkv, dout, a->attention, a->lse, a->qkv, &t->rows, c->H, c->K, c->D, s->attention);
@@ -110,7 +111,7 @@ static void attention_backward(const pta_team *team, const pta_model *m, const p
     pta_rmsnorm_forward(team, t->normed, NULL, a->input, w->input_norm, T, C, c->eps);
     pta_team_barrier(team);
     weight_gradient(team, m, g->qkv, dqkv, t->normed, T, width, C);
-    pta_linear_dinput(team, pta_f32(s->dnormed, C), dqkv, w->qkv, T, width, C, c->dtype, false);
+    pta_product_dinput(team, m, l, PTA_QKV, pta_f32(s->dnormed, C), dqkv, T);
     pta_team_barrier(team);
     pta_adapter_backward(team, m, l, PTA_GROUP_QKV, pta_f32(s->dnormed, C), dqkv, t->normed, &t->adapter, T);
     pta_rmsnorm_backward(team, s->dx, g->input_norm, s->dnormed, a->input, a->rstd_input, w->input_norm, s->reduce, T, C);

@@ -6,6 +6,7 @@
 #include "../core/vmath.h"
 #include "../ops/logprobs.h"
 #include "../ops/ops.h"
+#include "products.h"
 
 /* A chunk is as large as this allows: the head's gradient is read and written once for every chunk. */
 enum { CHUNK_FLOATS = 1 << 26, CHUNK_ROWS = 4096, LEAST_ROWS = 16 };
@@ -36,11 +37,11 @@ void pta_head_layout(pta_head_chunk *k, pta_cursor *cursor, const pta_config *c,
 void pta_head_logits(const pta_team *team, const pta_model *m, const pta_tape *t, const pta_head_chunk *k,
                      const int32_t *rows, int64_t R, float *logits) {
     const pta_config *c = &m->config;
-    pta_embedding_forward(team, k->gathered, t->output, rows, R, c->C);
+    pta_embedding_forward(team, k->gathered, pta_f32(t->output, c->C), rows, R, c->C);
     pta_team_barrier(team);
     pta_rmsnorm_forward(team, k->normed, k->rstd, k->gathered, m->weights.norm, R, c->C, c->eps);
     pta_team_barrier(team);
-    pta_linear_forward(team, pta_f32(logits, c->V), k->normed, &m->packed.head, R, false);
+    pta_product_forward(team, m, 0, PTA_HEAD, pta_f32(logits, c->V), k->normed, R, false);
     pta_team_barrier(team);
 }
 
@@ -71,7 +72,7 @@ static void chunk_backward(const pta_team *team, const pta_head_pass *p, int64_t
         pta_linear_dweight(team, m->grads.head, dlogits, k->normed, R, c->V, c->C, c->dtype);
         pta_team_barrier(team);
     }
-    pta_linear_dinput(team, pta_f32(k->dnormed, c->C), dlogits, m->weights.head, R, c->V, c->C, c->dtype, false);
+    pta_product_dinput(team, m, 0, PTA_HEAD, pta_f32(k->dnormed, c->C), dlogits, R);
     pta_team_barrier(team);
     pta_rmsnorm_backward(team, k->dgathered, m->grads.norm, k->dnormed, k->gathered, k->rstd, m->weights.norm, k->reduce,
                          R, c->C);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../ops/ops.h"
+#include "products.h"
 
 pta_heads pta_layer_heads(const pta_model *m, int64_t layer) {
     const pta_config *c = &m->config;
@@ -24,7 +25,7 @@ void pta_layer_qkv(const pta_team *team, const pta_model *m, int64_t layer, cons
     const pta_heads heads = pta_layer_heads(m, layer);
     pta_rmsnorm_forward(team, s->normed, a->rstd_input, a->input, m->weights.layers[layer].input_norm, T, c->C, c->eps);
     pta_team_barrier(team);
-    pta_linear_forward(team, pta_f32(s->projected, pta_qkv_width(c)), s->normed, &m->packed.layers[layer].qkv, T, false);
+    pta_product_forward(team, m, layer, PTA_QKV, pta_f32(s->projected, pta_qkv_width(c)), s->normed, T, false);
     pta_team_barrier(team);
     pta_adapter_forward(team, m, layer, PTA_GROUP_QKV, pta_f32(s->projected, pta_qkv_width(c)), s->normed, &s->adapter, T);
     pta_heads_forward(team, a->qkv, a->raw, a->rstd_heads, s->projected, &heads, position, T);
@@ -34,15 +35,14 @@ void pta_layer_qkv(const pta_team *team, const pta_model *m, int64_t layer, cons
 void pta_layer_gate_up(const pta_team *team, const pta_model *m, int64_t layer, const pta_activations *a,
                        const pta_layer_scratch *s, int64_t T) {
     const pta_config *c = &m->config;
-    const pta_packed_layer *p = &m->packed.layers[layer];
     copy_rows(team, a->middle, a->input, T, c->C);
     pta_team_barrier(team);
-    pta_linear_forward(team, pta_f32(a->middle, c->C), a->attention, &p->o, T, true);
+    pta_product_forward(team, m, layer, PTA_O, pta_f32(a->middle, c->C), a->attention, T, true);
     pta_team_barrier(team);
     pta_adapter_forward(team, m, layer, PTA_GROUP_O, pta_f32(a->middle, c->C), a->attention, &s->adapter, T);
     pta_rmsnorm_forward(team, s->normed, a->rstd_middle, a->middle, m->weights.layers[layer].post_norm, T, c->C, c->eps);
     pta_team_barrier(team);
-    pta_linear_forward(team, a->gate_up, s->normed, &p->gate_up, T, false);
+    pta_product_forward(team, m, layer, PTA_GATE_UP, a->gate_up, s->normed, T, false);
     pta_team_barrier(team);
     pta_adapter_forward(team, m, layer, PTA_GROUP_GATE_UP, a->gate_up, s->normed, &s->adapter, T);
 }
@@ -53,7 +53,7 @@ void pta_layer_out(const pta_team *team, const pta_model *m, int64_t layer, cons
     pta_swiglu_forward(team, s->product, a->gate_up, T, c->F);
     copy_rows(team, out, a->middle, T, c->C);
     pta_team_barrier(team);
-    pta_linear_forward(team, pta_f32(out, c->C), s->product, &m->packed.layers[layer].down, T, true);
+    pta_product_forward(team, m, layer, PTA_DOWN, pta_f32(out, c->C), s->product, T, true);
     pta_team_barrier(team);
     pta_adapter_forward(team, m, layer, PTA_GROUP_DOWN, pta_f32(out, c->C), s->product, &s->adapter, T);
 }

@@ -12,6 +12,7 @@ enum { PAD = 16 }; /* a group of tensors starts on a 64-byte line */
 
 /* Add one tensor at the arena's end. `join`: directly behind the one before, so that both are one matrix. */
 static void add(pta_model *m, const char *name, int64_t rows, int64_t cols, bool join) {
+    if (cols && m->config.frozen) return; /* model/frozen.c has it */
     if (!join) m->num_floats = (m->num_floats + PAD - 1) / PAD * PAD;
     pta_param *p = &m->params[m->num_params++];
     snprintf(p->name, sizeof p->name, "%s", name);
@@ -70,22 +71,24 @@ static pta_code make_tensors(pta_tensors *t, const pta_model *m, pta_error *err)
         return pta_fail(err, PTA_E_MEMORY, "no memory for %.2f GiB of parameters", (double)m->num_floats * 4 / (1 << 30));
     }
     const pta_param *p = m->params;
+    const bool frozen = c->frozen;
     t->arena = arena;
     t->layers = layers;
-    t->embed = arena + (p++)->offset;
+    if (!frozen) t->embed = arena + (p++)->offset;
     for (int64_t l = 0; l < c->L; l++) {
         pta_layer *y = &layers[l];
         y->input_norm = arena + (p++)->offset;
-        y->qkv = arena + p->offset, p += 3;
+        if (!frozen) y->qkv = arena + p->offset, p += 3;
         if (c->qkv_bias) y->qkv_bias = arena + p->offset, p += 3;
         if (c->qk_norm) y->q_norm = arena + (p++)->offset, y->k_norm = arena + (p++)->offset;
-        y->o = arena + (p++)->offset;
+        if (!frozen) y->o = arena + (p++)->offset;
         y->post_norm = arena + (p++)->offset;
+        if (frozen) continue;
         y->gate_up = arena + p->offset, p += 2;
         y->down = arena + (p++)->offset;
     }
     t->norm = arena + (p++)->offset;
-    t->head = c->tied ? t->embed : arena + p->offset;
+    t->head = frozen ? NULL : c->tied ? t->embed : arena + p->offset;
     return PTA_OK;
 }
 
@@ -130,6 +133,7 @@ pta_code pta_model_create(pta_model **out, const pta_config *config, pta_error *
     memcpy(m->config.inv_freq, config->inv_freq, (size_t)(config->D / 2) * sizeof(double));
     describe(m);
     code = make_tensors(&m->weights, m, err);
+    if (!code && m->config.frozen) code = pta_frozen_create(m, err);
     if (code) {
         pta_model_free(m);
         return code;
@@ -145,6 +149,7 @@ void pta_model_free(pta_model *m) {
     pta_buffer_free(&m->tape_memory);
     pta_buffer_free(&m->head_memory);
     pta_buffer_free(&m->backward_memory);
+    pta_frozen_free(&m->frozen);
     pta_free(m->weights.arena);
     pta_free(m->weights.layers);
     pta_free(m->packed.memory);
@@ -187,7 +192,8 @@ static int64_t packed_bytes(const pta_config *c) {
 
 pta_model_memory pta_model_get_memory(const pta_model *m) {
     const pta_trainable trained = pta_model_trainable(m);
-    int64_t arena = m->num_floats * (int64_t)sizeof(float), packed = packed_bytes(&m->config);
+    int64_t arena = m->num_floats * (int64_t)sizeof(float) + m->frozen.bytes;
+    const int64_t packed = m->config.frozen ? 0 : packed_bytes(&m->config);
     const int64_t gradients = trained.num_floats * (int64_t)sizeof(float);
     if (m->adapter) arena += gradients;
     int64_t kept = m->tape_memory.capacity + m->head_memory.capacity + m->backward_memory.capacity;
@@ -199,7 +205,7 @@ pta_model_memory pta_model_get_memory(const pta_model *m) {
 
 pta_code pta_model_need_packed(pta_model *m, pta_error *err) {
     pta_packed_tensors *t = &m->packed;
-    if (t->memory) return PTA_OK;
+    if (t->memory || m->config.frozen) return PTA_OK;
     pta_cursor cursor = {0};
     if (!t->layers) t->layers = pta_alloc(m->config.L, sizeof(pta_packed_layer));
     if (t->layers) {
@@ -232,7 +238,7 @@ bool pta_model_packed_fresh(const pta_model *m) {
 
 pta_code pta_model_ready(pta_model *m, pta_error *err) {
     pta_code code = pta_model_need_packed(m, err);
-    if (!code && !pta_model_packed_fresh(m)) {
+    if (!code && !m->config.frozen && !pta_model_packed_fresh(m)) {
         code = pta_team_run(pack, m, 0, err);
         if (code) return code;
         m->packed.version = m->version;
@@ -256,6 +262,8 @@ pta_trainable pta_model_trainable(const pta_model *m) {
 pta_code pta_model_need_grads(pta_model *m, pta_error *err) {
     pta_code code = PTA_OK;
     if (pta_model_trainable(m).grads) return code;
+    if (m->config.frozen && !m->adapter)
+        return pta_fail(err, PTA_E_STATE, "the weights are frozen: give the model an adapter to train");
     if (m->adapter) {
         m->adapter->grads = pta_alloc(m->adapter->num_floats, sizeof(float));
         if (!m->adapter->grads) code = pta_fail(err, PTA_E_MEMORY, "no memory for the gradients of an adapter");

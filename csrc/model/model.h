@@ -13,6 +13,7 @@
 
 #include "../core/memory.h"
 #include "../core/status.h"
+#include "../kernels/frozen.h"
 #include "../kernels/linear.h"
 #include "forest.h"
 
@@ -23,6 +24,7 @@ typedef struct {
     bool qkv_bias;  /* q, k, v projections have a bias */
     bool qk_norm;   /* RMSNorm over each query and key head before the rotation */
     pta_dtype dtype; /* of working weights and stored activations */
+    int frozen;      /* 0: the matrices are float32 masters; else 1 + the pta_frozen_kind that they are kept in alone */
     double *inv_freq; /* [D/2] rotary frequencies; owned by the model after pta_model_create */
 } pta_config;
 
@@ -67,6 +69,26 @@ typedef struct {
     uint64_t version;        /* of the weights that were packed */
 } pta_packed_tensors;
 
+/* The matrices of a model by what they multiply; the last two are not of a layer. */
+typedef enum { PTA_QKV, PTA_O, PTA_GATE_UP, PTA_DOWN, PTA_LAYER_MATRICES, PTA_HEAD = PTA_LAYER_MATRICES, PTA_EMBED } pta_matrix_id;
+
+/* A named tensor of a model whose matrices are frozen: rows first .. first+rows-1 of a matrix. */
+typedef struct {
+    char name[80];
+    int64_t layer; /* -1: of no layer */
+    pta_matrix_id which;
+    int64_t first, rows, cols;
+} pta_frozen_param;
+typedef struct {
+    void *memory;       /* NULL: nothing is frozen */
+    int64_t bytes;
+    pta_frozen *layers; /* [L, PTA_LAYER_MATRICES] */
+    pta_frozen head;
+    pta_bf16 *embed;    /* [V, C] */
+    int64_t num_params;
+    pta_frozen_param *params;
+} pta_frozen_tensors;
+
 typedef struct pta_tape pta_tape;
 typedef struct pta_adapter pta_adapter; /* adapter.h */
 
@@ -79,6 +101,7 @@ typedef struct {
     pta_tensors weights;
     pta_tensors grads;      /* grads.arena == NULL until pta_model_need_grads */
     pta_packed_tensors packed;
+    pta_frozen_tensors frozen; /* with config.frozen, instead of masters and packed copies */
     int64_t writers;        /* who may be writing into the weights right now (views seen from Python) */
     bool touched;           /* a writer has gone since the weights were packed */
     bool grads_zero;        /* the gradients are zero, and nobody outside has seen them */
@@ -128,6 +151,18 @@ pta_code pta_model_need_packed(pta_model *m, pta_error *err);
 bool pta_model_packed_fresh(const pta_model *m);
 /* Make m->rope cover positions [0, count). */
 pta_code pta_model_need_rope(pta_model *m, int64_t count, pta_error *err);
+
+/* Frozen matrices (model/frozen.c): memory, the number of a tensor by its name (-1: none), rows of it in and out as float32.
+ * PTA_E_VALUE: rows outside; PTA_E_NONFINITE names the element, and nothing has changed. */
+pta_code pta_frozen_create(pta_model *m, pta_error *err);
+void pta_frozen_free(pta_frozen_tensors *t);
+int64_t pta_frozen_find(const pta_model *m, const char *name);
+pta_code pta_frozen_set_rows(pta_model *m, int64_t index, const float *w, int64_t first, int64_t count, pta_error *err);
+pta_code pta_frozen_get_rows(pta_model *m, int64_t index, float *w, int64_t first, int64_t count, pta_error *err);
+/* [V, C] */
+static inline pta_matrix pta_model_embedding(const pta_model *m) {
+    return m->config.frozen ? (pta_matrix){m->frozen.embed, m->config.C, PTA_BF16} : pta_f32(m->weights.embed, m->config.C);
+}
 static inline int64_t pta_qkv_width(const pta_config *c) { return (c->H + 2 * c->K) * c->D; }
 
 /* How much of the activations forward keeps for backward. */

@@ -1,12 +1,10 @@
-#include <string.h>
-
 #include "ops.h"
+#include "rows.h"
 
-void pta_embedding_forward(const pta_team *team, float *y, const float *table, const int32_t *tokens, int64_t T,
-                           int64_t C) {
+void pta_embedding_forward(const pta_team *team, float *y, pta_matrix table, const int32_t *tokens, int64_t T, int64_t C) {
     int64_t first, last;
     pta_team_share(team, T, 1, &first, &last);
-    for (int64_t t = first; t < last; t++) memcpy(y + t * C, table + (int64_t)tokens[t] * C, (size_t)C * sizeof(float));
+    for (int64_t t = first; t < last; t++) pta_rows_load(y + t * C, pta_at(table, tokens[t], 0), 1.0f, 1, C);
 }
 
 /* Threads own columns, so equal tokens never meet in two threads and the order of sums is the row order. */

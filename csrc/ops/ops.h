@@ -16,7 +16,7 @@
 
 /* embedding.c ------------------------------------------------------------------------------------------------ */
 /* y[T,C] = table[tokens[t], :] */
-void pta_embedding_forward(const pta_team *team, float *y, const float *table, const int32_t *tokens, int64_t T,
+void pta_embedding_forward(const pta_team *team, float *y, pta_matrix table, const int32_t *tokens, int64_t T,
                            int64_t C);
 /* dtable[tokens[t], :] += dy[t, :], rows of equal tokens summed in row order */
 void pta_embedding_backward(const pta_team *team, float *dtable, const float *dy, const int32_t *tokens, int64_t T,

@@ -13,7 +13,9 @@ PyDoc_STRVAR(model_doc,
              "        num_attention_heads, num_key_value_heads, head_dim (ints), rms_norm_eps (float),\n"
              "        tie_word_embeddings, attention_bias (of q, k and v), qk_norm (bools),\n"
              "        inv_freq (float64[head_dim/2], the rotary frequencies) and, optionally, dtype: 'float32' (the\n"
-             "        default) or 'bfloat16', the type of working weights and stored activations.\n\n"
+             "        default) or 'bfloat16', the type of working weights and stored activations; and weights: 'trained' (float32\n"
+             "        masters), or 'bfloat16', 'int8', 'int4': the matrices are frozen and kept in that form alone, and an\n"
+             "        adapter is what can be trained (set_rows fills them).\n\n"
              "Raises:\n"
              "    TypeError, ValueError: a key is missing, unknown, of another type or out of range.\n"
              "    MemoryError: the weights do not fit.");
@@ -63,11 +65,29 @@ static int config_dtype(PyObject *config, pta_dtype *out) {
     return 1;
 }
 
+static const char *const kinds[] = {"trained", "bfloat16", "int8", "int4"}; /* 1 + the pta_frozen_kind */
+
+/* Optional: "trained" unless said otherwise. Returns as config_dtype. */
+static int config_weights(PyObject *config, int *frozen) {
+    PyObject *value = PyDict_GetItemString(config, "weights"); /* borrowed */
+    *frozen = 0;
+    if (!value) return 0;
+    const char *text = PyUnicode_Check(value) ? PyUnicode_AsUTF8(value) : NULL;
+    for (int i = 0; text && i < 4; i++)
+        if (!strcmp(text, kinds[i])) {
+            *frozen = i;
+            return 1;
+        }
+    PyErr_Format(PyExc_ValueError, "config['weights']: expected 'trained', 'bfloat16', 'int8' or 'int4', got %R", value);
+    return -1;
+}
+
 static int read_config(PyObject *config, pta_config *c) {
     enum { KEYS = 12 };
     double eps;
-    int optional = config_dtype(config, &c->dtype);
-    if (optional < 0) return -1;
+    const int dtype = config_dtype(config, &c->dtype), weights = dtype < 0 ? -1 : config_weights(config, &c->frozen);
+    if (weights < 0) return -1;
+    const int optional = dtype + weights;
     if (config_size(config, "vocab_size", &c->V) || config_size(config, "hidden_size", &c->C) ||
         config_size(config, "intermediate_size", &c->F) || config_size(config, "num_hidden_layers", &c->L) ||
         config_size(config, "num_attention_heads", &c->H) || config_size(config, "num_key_value_heads", &c->K) ||
@@ -82,7 +102,7 @@ static int read_config(PyObject *config, pta_config *c) {
     c->inv_freq = pta_py_vector(value, "config['inv_freq']", NPY_FLOAT64, c->D / 2, "head_dim/2", NULL);
     if (!c->inv_freq) return -1;
     if (PyDict_GET_SIZE(config) != KEYS + optional) {
-        PyErr_Format(PyExc_ValueError, "config: expected %d keys and dtype, got %zd", KEYS, PyDict_GET_SIZE(config));
+        PyErr_Format(PyExc_ValueError, "config: expected %d keys, dtype and weights, got %zd", KEYS, PyDict_GET_SIZE(config));
         return -1;
     }
     return 0;
@@ -119,13 +139,13 @@ static PyObject *get_config(PyObject *object, void *Py_UNUSED(closure)) {
     npy_intp half = c->D / 2;
     PyObject *frequencies = pta_py_view(object, c->inv_freq, NPY_FLOAT64, 1, &half, false);
     if (!frequencies) return NULL;
-    return Py_BuildValue("{s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:d,s:O,s:O,s:O,s:N,s:s}", "vocab_size", (long long)c->V,
+    return Py_BuildValue("{s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:d,s:O,s:O,s:O,s:N,s:s,s:s}", "vocab_size", (long long)c->V,
                          "hidden_size", (long long)c->C, "intermediate_size", (long long)c->F, "num_hidden_layers",
                          (long long)c->L, "num_attention_heads", (long long)c->H, "num_key_value_heads",
                          (long long)c->K, "head_dim", (long long)c->D, "rms_norm_eps", (double)c->eps,
                          "tie_word_embeddings", c->tied ? Py_True : Py_False, "attention_bias",
                          c->qkv_bias ? Py_True : Py_False, "qk_norm", c->qk_norm ? Py_True : Py_False, "inv_freq",
-                         frequencies, "dtype", c->dtype == PTA_BF16 ? "bfloat16" : "float32");
+                         frequencies, "dtype", c->dtype == PTA_BF16 ? "bfloat16" : "float32", "weights", kinds[c->frozen]);
 }
 
 static PyObject *get_num_parameters(PyObject *object, void *Py_UNUSED(closure)) {
@@ -337,6 +357,7 @@ static PyMethodDef methods[] = {
     {"gradients", model_gradients, METH_NOARGS, gradients_doc},
     {"memory", model_memory, METH_NOARGS, memory_doc},
     PTA_PY_ADAPTER_METHODS,
+    PTA_PY_FROZEN_METHODS,
     {"zero_grad", model_zero_grad, METH_NOARGS, zero_grad_doc},
     {"forward", KEYWORDS(model_forward), forward_doc},
     {"backward", KEYWORDS(model_backward), backward_doc},

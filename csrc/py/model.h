@@ -1,4 +1,4 @@
-/* The type Model, which three files make: model.c, views.c (weights as arrays) and adapter.c. */
+/* The type Model, which four files make: model.c, views.c (weights as arrays), adapter.c and frozen.c. */
 #ifndef PTA_PY_MODEL_H
 #define PTA_PY_MODEL_H
 
@@ -28,5 +28,20 @@ extern const char pta_py_add_adapter_doc[], pta_py_remove_adapter_doc[], pta_py_
     {"adapter", pta_py_get_adapter, NULL, "dict of rank, scale and targets, or None", NULL},                       \
     {"adapter_enabled", pta_py_get_adapter_enabled, pta_py_set_adapter_enabled,                                    \
      "bool; False: compute what the base computes, to the bit", NULL}
+
+
+PyObject *pta_py_model_frozen_parameters(PyObject *model, PyObject *ignored);
+PyObject *pta_py_model_frozen_bytes(PyObject *model, PyObject *ignored);
+PyObject *pta_py_model_set_rows(PyObject *model, PyObject *args, PyObject *kwargs);
+PyObject *pta_py_model_get_rows(PyObject *model, PyObject *args, PyObject *kwargs);
+extern const char pta_py_frozen_parameters_doc[], pta_py_frozen_bytes_doc[], pta_py_set_rows_doc[], pta_py_get_rows_doc[];
+
+#define PTA_PY_FROZEN_METHODS                                                                                      \
+    {"frozen_parameters", pta_py_model_frozen_parameters, METH_NOARGS, pta_py_frozen_parameters_doc},              \
+    {"frozen_bytes", pta_py_model_frozen_bytes, METH_NOARGS, pta_py_frozen_bytes_doc},                             \
+    {"set_rows", (PyCFunction)(void (*)(void))pta_py_model_set_rows, METH_VARARGS | METH_KEYWORDS,                \
+     pta_py_set_rows_doc},                                                                                         \
+    {"get_rows", (PyCFunction)(void (*)(void))pta_py_model_get_rows, METH_VARARGS | METH_KEYWORDS,                \
+     pta_py_get_rows_doc}
 
 #endif

@@ -66,7 +66,7 @@ typedef struct {
 } embedding_args;
 static void run_embedding(const pta_team *team, void *arg) {
     const embedding_args *a = arg;
-    pta_embedding_forward(team, a->y, a->table, a->tokens, a->T, a->C);
+    pta_embedding_forward(team, a->y, pta_f32(a->table, a->C), a->tokens, a->T, a->C);
     pta_embedding_backward(team, a->dtable, a->dy, a->tokens, a->T, a->C);
 }
 

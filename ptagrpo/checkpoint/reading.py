@@ -26,11 +26,15 @@ FLOAT_TYPES = ("F32", "F16", "BF16")
 BLOCK_ELEMENTS = 1 << 22  # numbers converted at once
 
 
-def load_model(path: str | Path, dtype: str = "float32") -> tuple[_core.Model, ModelConfig]:
-    """Read a model folder: config.json and safetensors weights (float32, float16 or bfloat16), to float32.
+def load_model(
+    path: str | Path, dtype: str = "float32", quantization: str | None = None
+) -> tuple[_core.Model, ModelConfig]:
+    """Read a model folder: config.json and safetensors weights (float32, float16 or bfloat16), to float32 masters or to
+    frozen matrices. Memory holds the model in its final form and one block of rows.
 
     Args:
         dtype: the model's type of working weights and activations, "float32" or "bfloat16".
+        quantization: "int8", "int4" or "bfloat16": the matrices are frozen, in that form alone.
 
     Raises:
         CheckpointError: something is missing, damaged, or not supported; names the file and the tensor.
@@ -39,8 +43,8 @@ def load_model(path: str | Path, dtype: str = "float32") -> tuple[_core.Model, M
     folder = Path(path)
     config = ModelConfig.from_file(folder / "config.json")
     plan = _plan(folder, config)  # before allocating: a bad checkpoint costs nothing
-    model = _core.Model(config.core_config(dtype))
-    _read_all(folder, plan, model.parameters())
+    model = _core.Model(config.core_config(dtype, quantization))
+    _read_all(folder, plan, model)
     return model, config
 
 
@@ -51,7 +55,7 @@ def load_weights(model: _core.Model, config: ModelConfig, path: str | Path) -> N
         CheckpointError: as `load_model`; the model's weights are then as they were.
     """
     folder = Path(path)
-    _read_all(folder, _plan(folder, config), model.parameters())
+    _read_all(folder, _plan(folder, config), model)
 
 
 def load_generation_config(path: str | Path) -> dict[str, Any]:
@@ -139,14 +143,21 @@ def _open(file: Path) -> Any:
         raise CheckpointError(f"{file}: not a whole safetensors file: {error}") from error
 
 
-def _read_all(folder: Path, plan: Mapping[str, list[str]], weights: Mapping[str, np.ndarray]) -> None:
+def _read_all(folder: Path, plan: Mapping[str, list[str]], model: _core.Model) -> None:
+    weights, frozen = model.parameters(), model.frozen_parameters()
     with ExitStack() as stack:
         handles = {file: stack.enter_context(_open(folder / file)) for file in plan}
         for file, names in plan.items():
             for name in names:
-                part, target = handles[file].get_slice(name), weights[name]
-                for rows in _row_blocks(target.shape):
-                    target[rows] = part[rows]
+                part = handles[file].get_slice(name)
+                for rows in _row_blocks(frozen.get(name) or weights[name].shape):
+                    if name not in frozen:
+                        weights[name][rows] = part[rows]
+                        continue
+                    try:
+                        model.set_rows(name, rows.start, np.ascontiguousarray(part[rows], np.float32))
+                    except FloatingPointError as error:
+                        raise CheckpointError(f"{folder / file}: {error}; it cannot be quantised") from error
 
 
 def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:

@@ -96,8 +96,8 @@ class ModelConfig:
         """`eos_token_id` as a list."""
         return id_list(self.eos_token_id)
 
-    def core_config(self, dtype: str = "float32") -> dict[str, Any]:
-        """The dict that `ptagrpo._core.Model` takes; dtype: see `check_dtype`."""
+    def core_config(self, dtype: str = "float32", quantization: str | None = None) -> dict[str, Any]:
+        """The dict that `ptagrpo._core.Model` takes; see `check_dtype`, `check_quantization`."""
         names = (*SIZES, "num_key_value_heads", "head_dim", "tie_word_embeddings")
         return {
             **{name: getattr(self, name) for name in names},
@@ -106,6 +106,7 @@ class ModelConfig:
             "qk_norm": self.family.qk_norm,
             "inv_freq": self.inv_freq(),
             "dtype": check_dtype(dtype),
+            "weights": check_quantization(quantization) or "trained",
         }
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -290,6 +291,17 @@ def _normalised(scaling: Mapping[str, Any] | None) -> dict[str, Any] | None:
         if k not in ("rope_type", "type", "rope_theta", "partial_rotary_factor")
     }
     return {"rope_type": rope_type, **rest}
+
+
+def check_quantization(quantization: str | None) -> str | None:
+    """How frozen weights are kept: "int8", "int4" (symmetric, a scale for 64 inputs), "bfloat16"; None: not frozen.
+
+    Raises:
+        ConfigError: another one.
+    """
+    if quantization not in (None, "bfloat16", "int8", "int4"):
+        raise ConfigError(f"quantization: expected 'int8', 'int4', 'bfloat16' or None, got {quantization!r}")
+    return quantization
 
 
 def check_dtype(dtype: str) -> str:

@@ -72,6 +72,12 @@ class TrainingConfig(Config):
         None, "projections to adapt, such as [q_proj, v_proj] (which None is), or [all-linear]"
     )
     use_rslora: bool = option(False, "divide lora_alpha by the root of lora_r instead")
+    load_in_8bit: bool = option(
+        False, "frozen weights as int8 (a model given by path or hub id; with an adapter)"
+    )
+    load_in_4bit: bool = option(
+        False, "frozen weights as int4 (a model given by path or hub id; with an adapter)"
+    )
     max_memory: str | None = option(
         None,
         "memory that the process may take, such as '12GiB' or '50%' of the machine's; None: 80 % of what is "

@@ -36,6 +36,7 @@ def weights_fingerprint(policy: Policy) -> str:
     for name, weight in sorted(policy.model.parameters().items()):
         digest.update(name.encode() + b"\0")
         digest.update(memoryview(np.ascontiguousarray(weight)).cast("B"))
+    digest.update(memoryview(policy.model.frozen_bytes()))
     return digest.hexdigest()
 
 

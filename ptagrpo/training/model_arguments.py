@@ -76,7 +76,12 @@ def take_model(
         options = {
             k: v for k, v in (args.model_init_kwargs or {}).items() if k not in ("dtype", "torch_dtype")
         }
-        policy = Policy.from_pretrained(model, dtype=wanted or args.model_init_dtype or "float32", **options)
+        policy = Policy.from_pretrained(
+            model,
+            dtype=wanted or args.model_init_dtype or "float32",
+            **_quantization(trainer, args),
+            **options,
+        )
     else:
         raise ConfigError(
             f"{trainer}: model: expected a ptagrpo Policy, a folder or a hub id, got {type(model).__name__}; a "
@@ -91,7 +96,22 @@ def take_model(
         }  # fmt: skip
     if peft_config is not None:
         policy.add_adapter(peft_config, seed=args.seed)
+    if policy.quantization is not None and policy.lora_config is None:
+        raise ConfigError(
+            f"{trainer}: the weights are frozen as {policy.quantization}: pass peft_config (or use_peft) to train an "
+            "adapter"
+        )
     return policy
+
+
+def _quantization(trainer: str, args: TrainingConfig) -> dict[str, str]:
+    if args.load_in_4bit and args.load_in_8bit:
+        raise ConfigError(f"{trainer}: load_in_4bit and load_in_8bit contradict each other")
+    return (
+        {"quantization": "int4" if args.load_in_4bit else "int8"}
+        if args.load_in_4bit or args.load_in_8bit
+        else {}
+    )
 
 
 def _targets(names: list[str] | None) -> Any:
