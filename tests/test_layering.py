@@ -41,7 +41,7 @@ PYTHON_LEVELS = [
         "environment",
         "yaml_file",
     },  # fmt: skip
-    {"models", "chat", "template", "tokenizer", "packing"},
+    {"models", "vision", "chat", "template", "tokenizer", "packing"},
     {"checkpoint", "llama2c"},
     {"lora"},
     {"generation", "policy"},

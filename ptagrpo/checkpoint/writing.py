@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import _core
 from ..errors import ConfigError
-from ..io import fsync_directory
+from ..io import fsync_directory, json_bytes
 from ..models.config import ModelConfig
 from ..tokenizer import Tokenizer
 from .reading import BLOCK_ELEMENTS, INDEX, SINGLE
@@ -96,11 +96,11 @@ def write_model_files(
         )
         weight_map = {tensor: name for name, part in shards.items() for tensor in part}
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-        _write(folder / INDEX, _json(index))
-    _write(folder / "config.json", _json({**config.to_dict(), "torch_dtype": dtype}))
+        _write(folder / INDEX, json_bytes(index))
+    _write(folder / "config.json", json_bytes({**config.to_dict(), "torch_dtype": dtype}))
     if not generation_config:
         generation_config = _special_ids(config, tokenizer)
-    _write(folder / "generation_config.json", _json(dict(generation_config)))
+    _write(folder / "generation_config.json", json_bytes(dict(generation_config)))
     for name, data in (tokenizer.files() if tokenizer is not None else {}).items():
         _write(folder / name, data)
     fsync_directory(folder)
@@ -183,10 +183,6 @@ def _is_model_file(name: str) -> bool:
 def _check_dtype(dtype: str) -> None:
     if dtype not in DTYPES:
         raise ConfigError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode("utf-8")
 
 
 def _write(file: Path, data: bytes) -> None:
