@@ -16,8 +16,7 @@ enum {
     SLICE = 4096,         /* columns of a part whose sums wait outside the result */
     WORK = 20000,         /* multiply-adds below which a further thread does not pay */
     PAD = 64,             /* bytes between packed rows: a cache line, so that rows fall into different cache sets */
-    NARROW = 1024,        /* a row of a float matrix of at most so many bytes is read where it stands, not packed */
-    MAX_ROWS = 32
+    NARROW = 1024         /* a row of a float matrix of at most so many bytes is read where it stands, not packed */
 };
 
 typedef struct {
@@ -184,7 +183,7 @@ static void store_tile(const plan *plan, int64_t row, int64_t column, const floa
 static void do_tile(const plan *plan, const part *t, pta_tile *tile, int64_t row_block, int64_t panel, bool last) {
     const pta_kernel *k = plan->kernel;
     const pta_matrix *c = &plan->p->c;
-    float local[MAX_ROWS * PTA_PANEL] __attribute__((aligned(64)));
+    float local[PTA_MOST_ROWS * PTA_PANEL] __attribute__((aligned(64)));
     int64_t row = t->row + row_block * k->rows, column = t->column + panel * PTA_PANEL;
     int64_t rows = pta_min(k->rows, plan->p->rows - row), columns = pta_min(PTA_PANEL, plan->p->columns - column);
     int64_t padded = pta_round_up(rows, k->row_step);
