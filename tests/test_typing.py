@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import ptagrpo
+import ptagrpo.training
 from ptagrpo import _core
 
 STUB = Path(ptagrpo.__file__).with_name("_core.pyi")
@@ -76,3 +77,12 @@ def test_the_stub_has_a_functions_parameters(tree, name):
 
 def test_types_are_part_of_the_package():
     assert STUB.with_name("py.typed").exists()
+
+
+@pytest.mark.parametrize("package", [ptagrpo, ptagrpo.training])
+def test_type_checkers_see_every_public_name(package):
+    tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {entry.names[0].name: entry.module for entry in block.body}
+    lazy = {name: where if isinstance(where, str) else where[0] for name, where in package._EXPORTS.items()}
+    assert seen == lazy and all(entry.names[0].name == entry.names[0].asname for entry in block.body)
