@@ -62,7 +62,8 @@ def test_no_example_is_forgotten():
 def test_own_questions_are_longer_than_the_quickstarts(data):
     rows = list(read_jsonl(data / "train.jsonl"))
     assert len(rows) == 400 and {len(chains.parse_question(row["question"]).plan) for row in rows} == {5, 6, 7}
-    assert {row["question"] for row in rows}.isdisjoint(row["question"] for row in list(read_jsonl(data / "test.jsonl")))
+    held_out = {row["question"] for row in read_jsonl(data / "test.jsonl")}
+    assert held_out.isdisjoint(row["question"] for row in rows)
 
 
 def test_own_reward(data, model, tmp_path):
@@ -71,7 +72,8 @@ def test_own_reward(data, model, tmp_path):
     rows = list(read_jsonl(tmp_path / "run" / "metrics.jsonl"))
     assert "rewards/short_plan/mean" in rows[-1]
     again = run("own_reward", model, data / "train.jsonl", tmp_path / "run")
-    assert again.startswith("5 steps; reward ") and len(list(read_jsonl(tmp_path / "run" / "metrics.jsonl"))) == len(rows)
+    assert again.startswith("5 steps; reward ")
+    assert len(list(read_jsonl(tmp_path / "run" / "metrics.jsonl"))) == len(rows)
 
 
 def test_lora_on_int8(data, model, tmp_path):
