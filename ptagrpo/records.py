@@ -50,6 +50,20 @@ class Picture:
         return self.merged[0] * self.merged[1]
 
 
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A prompt as the model takes it.
+
+    ids: int32[P]. pictures: its images in the order of their tokens.
+    """
+
+    ids: np.ndarray
+    pictures: tuple[Picture, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
 @dataclass
 class Segment:
     """A run of tokens with a parent segment (index in the group, -1 for the prompt itself).

@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import CheckpointError, ConfigError, DataError
 from ..io import json_bytes
 from ..models.config import read_json_object
+from ..models.vision import VisionConfig
 from ..records import Picture
 from .resize import smart_size
 
@@ -79,6 +80,26 @@ class ImageProcessor:
     def patch_values(self) -> int:
         """Numbers of one patch."""
         return 3 * self.temporal_patch_size * self.patch_size**2
+
+    @classmethod
+    def for_tower(cls, vision: VisionConfig | None, found: ImageProcessor | None = None) -> ImageProcessor | None:
+        """The processor of a model: `found`, or one with the tower's sizes; None for a model without a tower.
+
+        Raises:
+            ConfigError: `found` cuts other patches than the tower takes.
+        """
+        if vision is None:
+            return None
+        sizes = {
+            "patch_size": vision.patch_size, "temporal_patch_size": vision.temporal_patch_size,
+            "merge_size": vision.spatial_merge_size,
+        }  # fmt: skip
+        if found is None:
+            return cls(**sizes)
+        for name, value in sizes.items():
+            if getattr(found, name) != value:
+                raise ConfigError(f"{FILE}: {name} is {getattr(found, name)}, the vision tower's is {value}")
+        return found
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> ImageProcessor:
