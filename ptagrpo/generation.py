@@ -48,8 +48,8 @@ class Completion:
 
 
 def encode(policy: Policy, prompt: Prompt | Encoded, what: str = "prompt") -> Encoded:
-    """A prompt as the model takes it: a text (BOS added where the tokenizer uses one), token ids, or chat messages, whose
-    content may have parts {"type": "image", "image": path, bytes or an opened image}.
+    """A prompt as the model takes it: a text (BOS added where the tokenizer uses one), token ids, or chat messages,
+    whose content may have parts {"type": "image", "image": path, bytes or an opened image}.
 
     Raises:
         DataError: no tokens, an id outside the vocabulary, or an image that cannot be opened. ConfigError: messages
@@ -86,8 +86,8 @@ def prefill(policy: Policy, cache: _core.Cache, prompts: Sequence[Encoded]) -> n
 
 
 def sights(policy: Policy, sequences: Sequence[Encoded], offsets: np.ndarray) -> tuple:
-    """Further arguments of a forest of these roots, which begin at `offsets`: positions, rows of pictures, what the tower
-    makes of them; nothing where there is no picture."""
+    """Further arguments of a forest of these roots, which begin at `offsets`: positions, rows of pictures, what the
+    tower makes of them; nothing where there is no picture."""
     if not any(sequence.pictures for sequence in sequences):
         return ()
     placed = [place(s.ids, policy.config.vision.image_token_id, s.pictures) for s in sequences]

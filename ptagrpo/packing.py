@@ -61,8 +61,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class SFTRecord:
-    """One sequence to learn from. token_ids: int32[T]; loss_mask: bool[T], True where the token is a target; pictures of
-    the prompt.
+    """One sequence to learn from. token_ids: int32[T]; loss_mask: bool[T], True where the token is a target; pictures
+    of the prompt.
 
     The first token is never a target: nothing stands before it to predict it from.
     """

@@ -193,7 +193,9 @@ class Policy:
             ConfigError: the model reads text only.
         """
         if self.image_processor is None:
-            raise ConfigError(f"{what}: has images, and this model ({self.config.model_type}) reads text only")
+            raise ConfigError(
+                f"{what}: has images, and this model ({self.config.model_type}) reads text only"
+            )
         return self.image_processor
 
     def encode(self, prompt: Prompt, what: str = "prompt") -> Encoded:
@@ -201,8 +203,8 @@ class Policy:
         return encode(self, prompt, what)
 
     def look(self, pictures: Sequence[Picture], *, keep: bool = False) -> np.ndarray:
-        """What the language model gets of some pictures: float32[rows, hidden_size], one after the other. As long as the
-        tower is not trained, a picture is computed once.
+        """What the language model gets of some pictures: float32[rows, hidden_size], one after the other. As long as
+        the tower is not trained, a picture is computed once.
 
         Args:
             keep: record what the gradients of a trained tower need (`model.see_backward`).
@@ -237,7 +239,9 @@ class Policy:
             lengths = np.array([len(sequence) for sequence in part])
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
             tokens = np.concatenate([sequence.ids for sequence in part])
-            forest = _core.Forest(tokens, offsets, np.full(len(part), -1, np.int32), *sights(self, part, offsets))
+            forest = _core.Forest(
+                tokens, offsets, np.full(len(part), -1, np.int32), *sights(self, part, offsets)
+            )
             inner = np.ones(tokens.size, bool)
             inner[offsets[1:] - 1] = False  # the last token of a sequence predicts nothing
             source = np.flatnonzero(inner).astype(np.int32)

@@ -1,6 +1,6 @@
 """Write tests/fixtures/vision.npz: what transformers and torch give in float64 for the small Qwen2.5-VL of the tests.
 
-    PYTHONPATH=. python tests/make_vision_fixture.py
+PYTHONPATH=. python tests/make_vision_fixture.py
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """A vision tower and multimodal rotary embedding in the core: logits, loss and every gradient against transformers in
-float64 (live where torch is, else stored), with no, one and three images in a batch; the same bits in a forest, in sampling,
-with other pictures beside, and for any number of threads."""
+float64 (live where torch is, else stored), with no, one and three images in a batch; the same bits in a forest, in
+sampling, with other pictures beside, and for any number of threads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def weights_of(model: _core.Model, seed: int = 1) -> dict[str, np.ndarray]:
     rng, weights = np.random.default_rng(seed), {}
     for name, view in model.parameters().items():
         normal = rng.standard_normal(view.shape)
-        weights[name] = (1 + 0.1 * normal if "norm" in name or "ln_q" in name else 0.3 * normal).astype(np.float32)
+        weights[name] = (1 + 0.1 * normal if "norm" in name or "ln_q" in name else 0.3 * normal).astype(
+            np.float32
+        )
         view[...] = weights[name]
     return weights
 
@@ -58,8 +60,12 @@ def ours(tied: bool) -> dict:
 
 
 def yardstick(tied: bool, weights: dict[str, np.ndarray]) -> dict:
-    vision_oracle = pytest.importorskip("vision_oracle", reason="torch is not installed: stored results are compared")
-    given = [(tokens, [(p.processor.patches(p), p.grid) for p in pictures]) for tokens, pictures in sequences()]
+    vision_oracle = pytest.importorskip(
+        "vision_oracle", reason="torch is not installed: stored results are compared"
+    )
+    given = [
+        (tokens, [(p.processor.patches(p), p.grid) for p in pictures]) for tokens, pictures in sequences()
+    ]
     return vision_oracle.compute({**CONFIG, "tie_word_embeddings": tied}, weights, given)
 
 
@@ -114,10 +120,17 @@ def test_sampled_logprobs_are_the_training_forwards_and_a_forest_is_its_paths(dt
     tokens, pictures = make_sequence(GRIDS[2], 12)
     root = forest_of([(tokens, pictures)], see(model, pictures))
     cache = _core.Cache(model)
-    prompt = cache.prefill([tokens], np.array([-1]), [root.rope_positions], [(root.input_rows, see(model, pictures))])
+    prompt = cache.prefill(
+        [tokens], np.array([-1]), [root.rope_positions], [(root.input_rows, see(model, pictures))]
+    )
     plans = cache.sample(np.repeat(prompt, 2), np.arange(2, dtype=np.uint64), np.full(2, 5, np.int32))
-    chains = cache.sample(np.repeat(plans["handles"], 2), np.arange(4, dtype=np.uint64), np.full(4, 70, np.int32))
-    plan_tokens, chain_tokens = np.split(plans["tokens"], 2), np.split(chains["tokens"], np.cumsum(chains["lengths"])[:-1])
+    chains = cache.sample(
+        np.repeat(plans["handles"], 2), np.arange(4, dtype=np.uint64), np.full(4, 70, np.int32)
+    )
+    plan_tokens, chain_tokens = (
+        np.split(plans["tokens"], 2),
+        np.split(chains["tokens"], np.cumsum(chains["lengths"])[:-1]),
+    )
     behind = int(root.rope_positions.max()) + 1
     parts, parents, positions = [tokens], [-1], [root.rope_positions]
     for i in range(2):
@@ -129,7 +142,9 @@ def test_sampled_logprobs_are_the_training_forwards_and_a_forest_is_its_paths(dt
             positions.append(np.tile(start + np.arange(len(part), dtype=np.int32), (3, 1)))
     ends = np.cumsum([0, *map(len, parts)]).astype(np.int32)
     rows = np.concatenate(positions, axis=1).astype(np.int32)
-    forest = _core.Forest(np.concatenate(parts), ends, np.array(parents, np.int32), rows, root.input_rows, see(model, pictures))
+    forest = _core.Forest(
+        np.concatenate(parts), ends, np.array(parents, np.int32), rows, root.input_rows, see(model, pictures)
+    )
     for i in range(2):
         for k in range(2):
             part = 2 + 3 * i + k

@@ -36,8 +36,8 @@ CONFIG = {
 }  # fmt: skip
 IMAGE = CONFIG["image_token_id"]
 PROCESSOR = ImageProcessor(min_pixels=16, max_pixels=1600, patch_size=2)
-# Of each sequence: (rows, columns) of its images' patches. None is a square; windows are cut off at their edges, and the
-# largest has more patches than one page of keys.
+# Of each sequence: (rows, columns) of its images' patches. None is a square; windows are cut off at their edges, and
+# the largest has more patches than one page of keys.
 GRIDS = ((), ((4, 6),), ((2, 2), (10, 14), (6, 2)))
 
 

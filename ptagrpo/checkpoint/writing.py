@@ -69,7 +69,14 @@ def save_model(
 
     def fill(folder: Path) -> None:
         write_model_files(
-            folder, model, config, tokenizer, generation_config, dtype=dtype, max_shard_size=limit, more_files=more_files
+            folder,
+            model,
+            config,
+            tokenizer,
+            generation_config,
+            dtype=dtype,
+            max_shard_size=limit,
+            more_files=more_files,
         )
 
     replace_folder(path, fill, is_own=_is_model_file)

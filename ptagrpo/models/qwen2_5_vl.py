@@ -1,8 +1,8 @@
 """Qwen2.5-VL (arXiv 2502.13923): Qwen2.5 with multimodal rotary embedding, and a vision tower before it.
 
-config.json comes in two layouts: the language model's keys beside `vision_config` (as on the hub), or in a `text_config`
-of their own (as newer transformers write it). Names of tensors too: `model.` and `visual.` (the hub, and here), or
-`model.language_model.` and `model.visual.`.
+config.json comes in two layouts: the language model's keys beside `vision_config` (as on the hub), or in a
+`text_config` of their own (as newer transformers write it). Names of tensors too: `model.` and `visual.` (the hub,
+and here), or `model.language_model.` and `model.visual.`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ def _flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     text = config.get("text_config")
     if text is not None and not isinstance(text, Mapping):
         raise ConfigError(f"text_config: expected an object, got {text!r}")
-    own = {k: v for k, v in (text or {}).items() if k not in ("model_type", "architectures", "tie_word_embeddings")}
+    own = {
+        k: v
+        for k, v in (text or {}).items()
+        if k not in ("model_type", "architectures", "tie_word_embeddings")
+    }
     flat = {**{k: v for k, v in config.items() if k != "text_config"}, **own}
     tied = [part["tie_word_embeddings"] for part in (config, text or {}) if "tie_word_embeddings" in part]
     flat["tie_word_embeddings"] = any(tied)
@@ -33,14 +37,18 @@ def _flatten(config: Mapping[str, Any]) -> dict[str, Any]:
             rest = {k: v for k, v in rule.items() if k not in ("type", "rope_type")}
             flat[key] = {"rope_type": "mrope", **rest}
     if not any((flat.get(key) or {}).get("mrope_section") for key in ("rope_scaling", "rope_parameters")):
-        raise ConfigError("rope_scaling: expected an object with 'mrope_section' (three numbers of rotary pairs)")
+        raise ConfigError(
+            "rope_scaling: expected an object with 'mrope_section' (three numbers of rotary pairs)"
+        )
     return flat
 
 
 def _vision(config: Mapping[str, Any]) -> VisionConfig:
     if config.get("vision_config") is None:
         raise ConfigError("missing vision_config")
-    return VisionConfig.from_dict(config["vision_config"], config["hidden_size"], config.get("image_token_id", 151655))
+    return VisionConfig.from_dict(
+        config["vision_config"], config["hidden_size"], config.get("image_token_id", 151655)
+    )
 
 
 def _name(stored: str) -> str:

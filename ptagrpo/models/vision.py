@@ -40,11 +40,16 @@ class VisionConfig:
         for name, value in vars(self).items():
             if name == "fullatt_block_indexes":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < (0 if name == "image_token_id" else 1):
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int)
+                or value < (0 if name == "image_token_id" else 1)
+            ):
                 raise ConfigError(f"vision_config: {name}: expected a positive integer, got {value!r}")
         if self.hidden_size % (4 * self.num_heads):
             raise ConfigError(
-                f"vision_config: hidden_size {self.hidden_size} must be num_heads {self.num_heads} times a multiple of 4"
+                f"vision_config: hidden_size {self.hidden_size} must be num_heads ({self.num_heads}) times a "
+                "multiple of 4"
             )
         if self.in_channels != 3:
             raise ConfigError(f"vision_config: in_channels is {self.in_channels}; images here have 3")
@@ -54,7 +59,9 @@ class VisionConfig:
             )
         beyond = [block for block in self.fullatt_block_indexes if not 0 <= block < self.depth]
         if beyond:
-            raise ConfigError(f"vision_config: fullatt_block_indexes has {beyond[0]}, but there are {self.depth} blocks")
+            raise ConfigError(
+                f"vision_config: fullatt_block_indexes has {beyond[0]}, but there are {self.depth} blocks"
+            )
 
     @property
     def token_side(self) -> int:
@@ -85,12 +92,16 @@ class VisionConfig:
         if not isinstance(config, Mapping):
             raise ConfigError(f"vision_config: expected an object, got {config!r}")
         if config.get("hidden_act", "silu") not in UNITS:
-            raise ConfigError(f"vision_config: hidden_act {config['hidden_act']!r} is not supported; 'silu' is")
+            raise ConfigError(
+                f"vision_config: hidden_act {config['hidden_act']!r} is not supported; 'silu' is"
+            )
         if config.get("hidden_size") is None:
             raise ConfigError("vision_config: missing hidden_size")
         rope = config.get("rope_parameters") or {}
         if rope.get("rope_theta", 10000.0) != 10000.0 or rope.get("rope_type", "axial") != "axial":
-            raise ConfigError(f"vision_config: rope_parameters {rope!r} are not supported; axial with theta 10000 is")
+            raise ConfigError(
+                f"vision_config: rope_parameters {rope!r} are not supported; axial with theta 10000 is"
+            )
         names = set(cls.__dataclass_fields__) - {"image_token_id", "fullatt_block_indexes"}
         values = {name: config[name] for name in names if config.get(name) is not None}
         for name, older in (("in_channels", "in_chans"), ("patch_size", "spatial_patch_size")):
@@ -103,7 +114,14 @@ class VisionConfig:
 
     def core_config(self) -> dict[str, Any]:
         """The dict `vision` that `ptagrpo._core.Model` takes in its configuration."""
-        names = ("depth", "hidden_size", "intermediate_size", "num_heads", "out_hidden_size", "spatial_merge_size")
+        names = (
+            "depth",
+            "hidden_size",
+            "intermediate_size",
+            "num_heads",
+            "out_hidden_size",
+            "spatial_merge_size",
+        )
         return {
             **{name: getattr(self, name) for name in names},
             "patch_values": self.patch_values,
@@ -113,7 +131,11 @@ class VisionConfig:
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every tensor by its name in a checkpoint, in the order of the network; matrices are [out, in]."""
-        hidden, ffn, joined = self.hidden_size, self.intermediate_size, self.hidden_size * self.spatial_merge_size**2
+        hidden, ffn, joined = (
+            self.hidden_size,
+            self.intermediate_size,
+            self.hidden_size * self.spatial_merge_size**2,
+        )
         shapes: dict[str, tuple[int, ...]] = {"visual.patch_embed.proj.weight": (hidden, self.patch_values)}
         for index in range(self.depth):
             block = f"visual.blocks.{index}"

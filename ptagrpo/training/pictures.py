@@ -1,5 +1,5 @@
-"""What the vision tower does in a training step: it sees the pictures of a batch before the language model's pass, and, where
-it is trained, learns after it."""
+"""What the vision tower does in a training step: it sees the pictures of a batch before the language model's pass, and,
+where it is trained, learns after it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def see(policy: Policy, batch: Batch, *, keep: bool = False) -> None:
 
 
 def learn(policy: Policy, batch: Batch) -> None:
-    """Add the gradients of a trained tower, after the backward pass of the batch that `see(..., keep=True)` prepared."""
+    """Add the gradients of a trained tower, after the backward pass of a batch that `see(..., keep=True)` prepared."""
     if batch.seen is not None and policy.model.tower_trained:
         policy.model.see_backward(policy.model.input_gradients())

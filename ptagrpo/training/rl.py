@@ -283,7 +283,9 @@ class GRPOTrainer(Trainer):
             )
             rollout.batches.append(
                 [
-                    pack_groups([groups[i] for i in part], [weights[i] for i in part], self.policy.config.vision)
+                    pack_groups(
+                        [groups[i] for i in part], [weights[i] for i in part], self.policy.config.vision
+                    )
                     for part in split_groups(groups, self._memory.micro_batch_tokens)
                 ]
             )

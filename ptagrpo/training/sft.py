@@ -100,8 +100,9 @@ class SFTTrainer(Trainer):
     def _encode(self, rows: Sequence[Mapping[str, Any]], name: str) -> list[SFTRecord]:
         args = self.args
         records = encode_rows(
-            rows, self.policy.tokenizer, encode=self.policy.encode, prompt_style=args.prompt_style, max_length=args.max_length,
-            completion_only_loss=args.completion_only_loss is not False, text_field=args.dataset_text_field, name=name,
+            rows, self.policy.tokenizer, encode=self.policy.encode, prompt_style=args.prompt_style,
+            max_length=args.max_length, completion_only_loss=args.completion_only_loss is not False,
+            text_field=args.dataset_text_field, name=name,
         )  # fmt: skip
         for index, record in enumerate(records):
             if len(record.token_ids) and int(record.token_ids.max()) >= self.policy.config.vocab_size:

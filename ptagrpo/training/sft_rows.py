@@ -109,7 +109,9 @@ def _split(
         if isinstance(row.get("completion"), str):
             return picture_prompt(row["prompt"], images, "raw"), row["completion"]
         if "plan" not in row:
-            raise ValueError("a row with images needs a text prompt and completion, or question, plan, think and answer")
+            raise ValueError(
+                "a row with images needs a text prompt and completion, or question, plan, think and answer"
+            )
         question = row["question"] if row.get("question") is not None else row["prompt"]
         record = format_record(row["plan"], row["think"], str(row["answer"]))
         return picture_prompt(question, images, prompt_style), record

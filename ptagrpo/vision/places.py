@@ -1,9 +1,9 @@
 """Where images stand in a run of tokens: which rows are theirs, and what every row's heads turn by.
 
-A row has three rotary positions: time, height, width (Qwen2-VL, arXiv 2409.12191, section 2.1). Those of a text token are
-equal and go on by one. The rows of an image have one time, and height and width count from it over its merged squares;
-behind an image, text goes on at the largest position so far plus one. So an image takes fewer positions than rows, and
-what comes later has a constant `shift` (rotary position minus row).
+A row has three rotary positions: time, height, width (Qwen2-VL, arXiv 2409.12191, section 2.1). Those of a text token
+are equal and go on by one. The rows of an image have one time, and height and width count from it over its merged
+squares; behind an image, text goes on at the largest position so far plus one. So an image takes fewer positions than
+rows, and what comes later has a constant `shift` (rotary position minus row).
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def rope_positions(length: int, placed: Sequence[Placed], start: int = 0) -> tup
     for first, picture in placed:
         down, across = picture.merged
         if first < row or first + picture.tokens > length:
-            raise ValueError(f"a picture of {picture.tokens} rows at row {first} does not fit into rows {row} to {length}")
+            raise ValueError(
+                f"a picture of {picture.tokens} rows at row {first} does not fit into rows {row} to {length}"
+            )
         positions[:, row:first] = at + np.arange(first - row)
         at += first - row
         rows = slice(first, first + picture.tokens)
@@ -59,8 +61,8 @@ def picture_rows(placed: Sequence[Placed]) -> np.ndarray:
 
 
 def place(token_ids: np.ndarray, image_token_id: int, pictures: Sequence[Picture]) -> tuple[Placed, ...]:
-    """Give the image tokens of a run to its pictures, in order. Further ones behind are ordinary tokens: a model may sample
-    them.
+    """Give the image tokens of a run to its pictures, in order. Further ones behind are ordinary tokens: a model may
+    sample them.
 
     Raises:
         ValueError: there are fewer of them than the pictures take.

@@ -82,7 +82,9 @@ class ImageProcessor:
         return 3 * self.temporal_patch_size * self.patch_size**2
 
     @classmethod
-    def for_tower(cls, vision: VisionConfig | None, found: ImageProcessor | None = None) -> ImageProcessor | None:
+    def for_tower(
+        cls, vision: VisionConfig | None, found: ImageProcessor | None = None
+    ) -> ImageProcessor | None:
         """The processor of a model: `found`, or one with the tower's sizes; None for a model without a tower.
 
         Raises:

@@ -1,4 +1,5 @@
-"""Chat messages with images -> text for the chat template, pictures, and token ids with a token for each of their rows."""
+"""Chat messages with images -> text for the chat template, pictures, and token ids with a token for each of their
+rows."""
 
 from __future__ import annotations
 
@@ -23,9 +24,11 @@ def has_images(messages: Any) -> bool:
     )
 
 
-def take_pictures(messages: Sequence[Mapping[str, Any]], processor: ImageProcessor, what: str) -> tuple[Picture, ...]:
-    """The pictures of all parts {"type": "image", "image": ...}, in order. An image is an opened one (Pillow), a path, or
-    the contents of a file; the same object twice becomes one picture.
+def take_pictures(
+    messages: Sequence[Mapping[str, Any]], processor: ImageProcessor, what: str
+) -> tuple[Picture, ...]:
+    """The pictures of all parts {"type": "image", "image": ...}, in order. An image is an opened one (Pillow), a
+    path, or the contents of a file; the same object twice becomes one picture.
 
     Raises:
         DataError: an image that is missing, cannot be opened, or is too narrow; names it.
@@ -39,7 +42,9 @@ def take_pictures(messages: Sequence[Mapping[str, Any]], processor: ImageProcess
                 continue
             source, name = part.get("image"), f"{what}, image {len(pictures) + 1}"
             if source is None:
-                raise DataError(f'{name}: expected {{"type": "image", "image": path, bytes or an opened image}}')
+                raise DataError(
+                    f'{name}: expected {{"type": "image", "image": path, bytes or an opened image}}'
+                )
             if id(source) not in made:
                 opened = source if hasattr(source, "convert") else open_image(source, name)
                 made[id(source)] = processor.prepare(opened, name)
@@ -56,8 +61,8 @@ def expand(ids: Sequence[int], image_token_id: int, pictures: Sequence[Picture],
     found = sum(token == image_token_id for token in ids)
     if found != len(pictures):
         raise DataError(
-            f"{what}: the prompt has {found} image tokens (id {image_token_id}) for {len(pictures)} images. Either its text "
-            "contains that token, or this chat template has no place for images"
+            f"{what}: the prompt has {found} image tokens (id {image_token_id}) for {len(pictures)} images. Either its "
+            "text contains that token, or this chat template has no place for images"
         )
     remaining = iter(pictures)
     expanded: list[int] = []
