@@ -80,6 +80,7 @@ class Policy:
         cache_dir: str | os.PathLike | None = None,
         dtype: str = "float32",
         quantization: str | None = None,
+        max_memory: str | int | None = None,
     ) -> Policy:
         """Load a Hugging Face folder, or a hub id through huggingface_hub (see `checkpoint.resolve_folder`).
 
@@ -90,8 +91,11 @@ class Policy:
                 float32; the weights that are trained and saved stay float32 in either case.
             quantization: "int8" or "int4" (or "bfloat16"): the matrices are frozen and kept in that form alone, a
                 quarter, an eighth (or half) of float32's memory. An adapter on top can be trained (`add_adapter`).
+            max_memory: what the process may take, such as "12GiB" or "50%" of the machine's: a model that cannot fit is
+                refused before a weight is read. Loading itself takes the model and one tensor at most.
 
         Raises:
+            ConfigError: it cannot fit into max_memory; says which quantization would.
             CheckpointError: something is missing, damaged or not supported; names the file, key or tensor.
         """
         folder = resolve_folder(
@@ -109,12 +113,12 @@ class Policy:
                 )
             base = cls.from_pretrained(
                 config.base_model_name_or_path, token=token, local_files_only=local_files_only, cache_dir=cache_dir,
-                dtype=dtype, quantization=quantization,
+                dtype=dtype, quantization=quantization, max_memory=max_memory,
             )  # fmt: skip
             base.load_adapter(folder)
             return base
         tokenizer = Tokenizer.from_folder(folder)
-        model, config = load_model(folder, dtype, quantization)
+        model, config = load_model(folder, dtype, quantization, max_memory)
         policy = cls(model, config, tokenizer, load_generation_config(folder))
         policy.source = str(path_or_repo)
         return policy

@@ -10,11 +10,12 @@ import numpy as np
 import yaml
 
 from .. import _core
+from ..environment import machine_memory
 from ..generation import kv_bytes
 from ..rollouts.prompts import encode_prompt
 from .config import GRPOConfig, PTAGRPOConfig
+from .estimate import plan_tree, zero_forest
 from .loop import Trainer
-from .memory import machine_memory
 from .rollout_step import sampling_params
 from .schedule import warmup_length
 
@@ -67,8 +68,8 @@ class DryRun:
         prompt = max(len(encode_prompt(trainer.policy, question)) for question in prompts)
         plan = sampling_params(args).plan_limit
         if isinstance(args, PTAGRPOConfig):
-            chains = [args.max_completion_length - plan] * args.cots_per_plan
-            group = [prompt] + [plan, *chains] * args.num_plans
+            chain = args.max_completion_length - plan
+            group = plan_tree(prompt, plan, chain, args.num_plans, args.cots_per_plan)[0]
         else:
             group = [prompt] + [args.max_completion_length] * args.num_generations
         fitting = max(1, min(args.questions_per_step, limit // sum(group)))
@@ -76,20 +77,15 @@ class DryRun:
 
     def _forest(self) -> _core.Forest:
         """A micro-batch of the largest kind: roots (SFT), or prompts with their plans and chains."""
-        ends = np.concatenate([[0], np.cumsum(self._lengths)]).astype(np.int32)
-        return _core.Forest(
-            np.zeros(int(ends[-1]), np.int32), ends, np.array(self._forest_parents(), np.int32)
-        )
+        return zero_forest(self._lengths, self._forest_parents())
 
     def _forest_parents(self) -> list[int]:
         args, count = self._args, len(self._lengths)
         if not self._rl:
             return [-1] * count
         tree = isinstance(args, PTAGRPOConfig)
-        group: list[int] = [-1]
-        for _ in range(args.num_plans if tree else args.num_generations):
-            group.append(0)
-            group += [len(group) - 1] * (args.cots_per_plan if tree else 0)
+        plans, chains = (args.num_plans, args.cots_per_plan) if tree else (args.num_generations, 0)
+        group = plan_tree(0, 0, 0, plans, chains)[1]
         width = len(group)
         return [start + parent if parent >= 0 else -1 for start in range(0, count, width) for parent in group]
 
