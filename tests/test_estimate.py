@@ -229,3 +229,82 @@ def test_load_and_trainers_pass_max_memory_on(tmp_path, tiny_policy):
     args = ptagrpo.PTAGRPOConfig(output_dir=str(tmp_path / "run"), max_memory="1MiB")
     with pytest.raises(ConfigError, match=r"max_memory \(1MiB\) leaves"):
         ptagrpo.PTAGRPOTrainer(str(saved), args=args, train_dataset=[{"prompt": "1", "answer": "1"}])
+
+
+# The command.
+
+
+def test_the_command_reads_the_configuration_alone(tmp_path, capsys, monkeypatch):
+    from ptagrpo.cli.main import main
+
+    (tmp_path / "config.json").write_text(json.dumps(QWEN3_14B))
+    lengths = ["--max_prompt_length", "128", "--max_completion_length", "256"]
+    assert main(["estimate-memory", str(tmp_path), "--memory", "24GiB", "--no_probe", *lengths]) == 0
+    text = capsys.readouterr().out
+    lines = {line[:16].strip(): line[16:].split() for line in text.splitlines()}
+    assert lines["fits"] == ["no", "no", "yes", "yes"] and "14.77 billion parameters in 40 layers" in text
+    assert lines["largest group"][:2] == ["-", "-"] and "about *" not in text
+    assert float(lines["weights"][0]) == pytest.approx(4 * 14.77e9 / GIB, rel=1e-3)
+    assert "reference policy" not in lines
+    file = [
+        str(tmp_path / "config.json"),
+        "--method",
+        "full,lora-int4",
+        "--memory",
+        "24GiB",
+        "--no-probe",
+        "--json",
+    ]
+    assert main(["estimate-memory", *file, "--beta", "0.1", *lengths]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["methods"]) == ["full", "lora-int4"] and found["memory"] == 24 * GIB
+    full = found["methods"]["full"]
+    assert full["bytes"]["reference policy"] > 0 and not full["fits"] and full["seconds"] is None
+    assert full["total"] == sum(full["bytes"].values())
+    small = found["methods"]["lora-int4"]
+    tree = Tree(max_prompt_length=128, max_completion_length=256)
+    parts = estimate(Setup(ModelConfig.from_dict(QWEN3_14B), "lora-int4"), tree, 20 * GIB).parts
+    assert {name: small["bytes"][name] for name in parts} == parts
+
+
+def test_the_command_times_a_layer(tmp_path, capsys):
+    from ptagrpo.cli.main import main
+
+    (tmp_path / "config.json").write_text(json.dumps({**MIDDLE, "hidden_size": 64, "intermediate_size": 128}))
+    assert main(["estimate-memory", str(tmp_path), "--max_completion_length", "64", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["methods"]
+    assert list(found) == list(METHODS)
+    assert all(
+        method["seconds"]["rollout"] > 0 and method["seconds"]["update"] > 0 for method in found.values()
+    )
+    assert main(["estimate-memory", str(tmp_path), "--max_completion_length", "64"]) == 0
+    assert "* an estimate: one layer was timed on this machine" in capsys.readouterr().out
+
+
+def test_the_command_fetches_one_file_of_the_hub(monkeypatch, tmp_path, capsys):
+    import huggingface_hub
+
+    from ptagrpo.cli.main import main
+
+    asked = []
+
+    def snapshot_download(name, allow_patterns, **_):
+        asked.append((name, allow_patterns))
+        (tmp_path / "config.json").write_text(json.dumps(MIDDLE))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert main(["estimate-memory", "some/model", "--method", "lora", "--no_probe"]) == 0
+    assert asked == [("some/model", ["config.json"])]
+    capsys.readouterr()
+    for arguments, told in (
+        (
+            [str(tmp_path), "--method", "qlora"],
+            "method: expected one of full, lora, lora-int8, lora-int4, or all",
+        ),
+        ([str(tmp_path), "--memory", "much"], "max_memory: expected something like"),
+        ([str(tmp_path / "none.json")], "no such folder"),
+        ([str(tmp_path), "--dtype", "float16"], "dtype: expected 'float32' or 'bfloat16'"),
+    ):
+        assert main(["estimate-memory", *arguments, "--no_probe"]) == 2
+        assert told in capsys.readouterr().err
