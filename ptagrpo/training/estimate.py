@@ -18,7 +18,10 @@ from ..errors import ConfigError
 from ..generation import decode_rows
 from ..lora import LoraConfig
 from ..models import ModelConfig
+from ..policy import Policy
 from ..rollouts.decode import MEMORY_BUDGET
+from .config import GRPOConfig, PTAGRPOConfig
+from .rollout_step import sampling_params
 
 METHODS: dict[str, str | None] = {  # by name, the quantization of the weights; None: they are trained
     "full": None, "lora": "bfloat16", "lora-int8": "int8", "lora-int4": "int4",
@@ -72,6 +75,48 @@ def plan_tree(prompt: int, plan: int, chain: int, plans: int, chains: int) -> tu
         parents += [0, *[len(lengths)] * chains]
         lengths += [plan, *[chain] * chains]
     return lengths, parents
+
+
+def rollout_segments(args: GRPOConfig, prompt: int, count: int = 1) -> tuple[list[int], list[int]]:
+    """(lengths, parents) of what a trainer samples for `count` questions with prompts of so many tokens, all at their
+    limits: plan trees, or flat groups.
+    """
+    limits = sampling_params(args)
+    if isinstance(args, PTAGRPOConfig):
+        sizes = (
+            limits.plan_limit,
+            args.max_completion_length - limits.plan_limit,
+            args.num_plans,
+            args.cots_per_plan,
+        )
+    else:
+        sizes = args.max_completion_length, 0, args.num_generations, 0
+    lengths, parents = plan_tree(prompt, *sizes)
+    width = len(lengths)
+    starts = range(0, count * width, width)
+    return lengths * count, [start + p if p >= 0 else -1 for start in starts for p in parents]
+
+
+def sampling_bytes(policy: Policy, args: GRPOConfig, prompt: int) -> int:
+    """Bytes that sampling a rollout takes beside the model: keys and values, at most what `rollouts` allows itself, and
+    the activations of a step.
+    """
+    groups = args.generation_batch_size // args.num_generations
+    forest = zero_forest(*rollout_segments(args, prompt, groups))
+    rows = min(
+        args.generation_batch_size, decode_rows(policy, args.max_completion_length, MEMORY_BUDGET // 2)
+    )
+    adapter = policy.model.adapter or {"rank": 0, "targets": []}
+    sizes = _core.plan_bytes(
+        policy.model.config,
+        zero_forest([1], [-1]),
+        "inputs",
+        forest,
+        rows,
+        adapter["rank"],
+        adapter["targets"],
+    )
+    return min(sizes["cache"], MEMORY_BUDGET) + sizes["decode"]
 
 
 def zero_forest(lengths: list[int], parents: list[int]) -> _core.Forest:

@@ -42,6 +42,13 @@ class MemoryPlan:
         self.budget = free - self._missing
         self.micro_batch_tokens = args.max_tokens_per_micro_batch or self._fitting_tokens()
 
+    def reserve(self, size: int) -> None:
+        """Leave so many bytes to something else: sampling, whose memory comes beside that of the activations, which a
+        model keeps.
+        """
+        self.budget -= size
+        self.micro_batch_tokens = self._args.max_tokens_per_micro_batch or self._fitting_tokens()
+
     def restore(self, tokens: int | None) -> None:
         """Cut micro-batches as the run of a checkpoint did, unless an option says otherwise."""
         if tokens and self._args.max_tokens_per_micro_batch is None:
@@ -62,9 +69,9 @@ class MemoryPlan:
         raise ConfigError(
             f"a micro-batch of {batch.num_tokens} tokens needs {gib(needed)} for activations"
             f"{' even with gradient_checkpointing' if mode == 'inputs' else ''}, but {gib(max(0, self.budget))} are "
-            f"left of max_memory ({self._args.max_memory or '80 % of what was free'}) beside weights, gradients and "
-            "moments. Give more memory (max_memory), smaller micro-batches (max_tokens_per_micro_batch), shorter or "
-            "fewer responses to a question, or gradient_checkpointing=True"
+            f"left of max_memory ({self._args.max_memory or '80 % of what was free'}) beside weights, gradients, "
+            "moments and sampling. Give more memory (max_memory), smaller micro-batches (max_tokens_per_micro_batch), "
+            "shorter or fewer responses to a question, or gradient_checkpointing=True"
         )
 
     def _fitting_tokens(self) -> int:

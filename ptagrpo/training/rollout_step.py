@@ -20,6 +20,7 @@ from ..policy import Policy
 from ..records import Group, Question
 from ..rewards import RewardSettings, RewardStats
 from ..rollouts import SamplingParams, sample_flat, sample_trees
+from ..rollouts.prompts import encode_prompt
 from . import rl_metrics
 from .config import GRPOConfig, PTAGRPOConfig
 from .data_order import RowStream
@@ -78,6 +79,11 @@ class Sampler:
         self._stream = RowStream(len(questions), args.seed, args.shuffle_dataset)
         self._spec = algorithms.load(args.algorithm)
         self._params = sampling_params(args)
+
+    def longest_prompt(self) -> int:
+        """Tokens of the prompt that has the longest text."""
+        longest = max(self._prompts, key=lambda question: len(question.prompt))
+        return len(encode_prompt(self._policy, longest))
 
     def sample(self, rows: Sequence[int], draw: int) -> list[Group]:
         """Groups for the questions of `rows`, draws keyed by (seed, draw)."""
