@@ -4,6 +4,7 @@ import random
 import time
 
 import pytest
+from patience import patience
 
 from ptagrpo.answers.choices import read_choice, stated_choice
 from ptagrpo.answers.official import open_is_right, parse_choice, parse_open
@@ -138,4 +139,4 @@ def test_hostile_text_takes_no_time(text):
     parse_choice(text, ANIMALS, random.Random(0), "mmmu_pro")
     parse_open(text)
     options_in_text(text)
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < patience(2.0)

@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import patience
 
 from ptagrpo.answers import normalize_answer
 from ptagrpo.answers.compare import compare
@@ -272,7 +273,7 @@ def test_hostile_answers_take_bounded_time_in_this_process(unit):
         compare((unit * 2000)[:2000], "x+1")
     except RecursionError:
         pass  # the judge reports it as an error
-    assert time.process_time() - start < 5.0
+    assert time.process_time() - start < patience(5.0)
     normalize_answer(unit * 20_000)
 
 

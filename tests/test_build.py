@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import patience
 
 import ptagrpo
 from ptagrpo import _core
@@ -70,7 +71,7 @@ def test_import_is_quick_and_light(tmp_path):
         took, heavy = answer.stdout.splitlines()
         seconds.append(float(took))
         assert heavy == "[]"
-    assert min(seconds) < (1.0 if not _core.build_info()["sanitize"] else 5.0)
+    assert min(seconds) < patience(1.0)
 
 
 def test_the_extension_needs_no_blas_package_at_run_time(tmp_path):

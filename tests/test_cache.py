@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from generate_helpers import ids, make_model, roots, sample
+from patience import patience
 
 from ptagrpo import _core
 
@@ -142,9 +143,7 @@ def test_an_interrupted_call_stops_soon_and_leaves_the_cache(cache):
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         sample(cache, np.repeat(plan, 200), np.arange(200), 100_000)
-    assert (
-        time.monotonic() - started < 10
-    )  # not the half hour of the whole call; machines of tests stall at times
+    assert time.monotonic() - started < patience(5)  # not the half hour of the whole call
     assert cache.num_segments == before
     sample(cache, plan, [0], 3)
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import patience
 
 from ptagrpo.cli import main
 from ptagrpo.cli.arguments import merge, normalise
@@ -84,7 +85,7 @@ def test_version_is_quick_and_tells_how_the_core_was_built():
         f"{name}:" in out for name in ("compiler", "blas", "simd", "threads")
     )
     if not os.environ.get("ASAN_OPTIONS"):
-        assert best < 1.0
+        assert best < patience(1.0)
 
 
 def test_version_and_help_load_nothing_heavy():
@@ -399,7 +400,7 @@ def test_ctrl_c_while_training_exits_130_and_says_how_to_go_on(model, questions,
     ):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert (
         f"interrupted. The state is saved in {run}; go on with --resume auto" in err
@@ -425,8 +426,8 @@ def test_ctrl_c_while_distilling_exits_130(tmp_path):
         time.sleep(0.1)
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
-        assert time.monotonic() - begun < 4.0
+        _, err = process.communicate(timeout=60)
+        assert time.monotonic() - begun < patience(4.0)
     assert (
         process.returncode == 130 and "Finished replies are saved in p.cache.jsonl; the same command" in err
     )

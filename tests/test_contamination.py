@@ -9,6 +9,7 @@ import time
 import types
 
 import pytest
+from patience import patience
 
 from ptagrpo import benchmarks
 from ptagrpo.cli import main
@@ -211,7 +212,7 @@ def test_a_hundred_thousand_questions_in_well_under_a_minute(shared_data):
     questions = load_questions(shared_data / "maths" / "math_train_problems.json") * 14
     begun = time.monotonic()
     report = check_contamination(questions, data_path=shared_data)
-    assert report.questions > 100_000 and report.checked["math500"] == 500 and time.monotonic() - begun < 30
+    assert report.questions > 100_000 and report.checked["math500"] == 500 and time.monotonic() - begun < patience(30)
 
 
 # --- the command ---

@@ -16,6 +16,7 @@ import time
 from email.utils import formatdate
 
 import pytest
+from patience import patience
 from teacher_server import Act, TeacherServer
 
 from ptagrpo.distill import EndpointTeacher, ReplyCache, distill_plans, request_key, write_report
@@ -122,7 +123,7 @@ def test_retry_after_is_waited_for_by_all_workers(header):
     with TeacherServer(act) as server:
         report = distill_plans(make_traces(3), make_teacher(server, concurrency=1))
     waited = server.times[1] - server.times[0]
-    assert len(report.rows) == 3 and waited >= 0.95 and waited < 10
+    assert len(report.rows) == 3 and waited >= 0.95 and waited < patience(10)
 
 
 def test_a_retry_after_beyond_the_limit_ends_the_run_with_advice():
@@ -386,8 +387,8 @@ def test_ctrl_c_returns_at_once_with_finished_replies_saved(tmp_path):
         time.sleep(0.1)
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=10)
-        assert time.monotonic() - begun < 4.0
+        process.communicate(timeout=60)
+        assert time.monotonic() - begun < patience(4.0)
         assert (tmp_path / "cache.jsonl").read_bytes().count(b"\n") == 8
 
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import patience
 
 from ptagrpo.answers import STATUSES, Judge, Verdict
 from ptagrpo.answers.process import MAX_TEXT, WorkerProcess
@@ -91,7 +92,7 @@ def test_a_hanging_item_times_out_and_the_others_get_their_verdicts():
             ]
         )
         assert [verdict.status for verdict in verdicts] == ["timeout", "correct", "correct", "timeout"]
-        assert time.monotonic() - start < 60
+        assert time.monotonic() - start < patience(20)
         assert "1 s" in verdicts[0].detail
         assert not alive(first[0])
         assert judge._workers[0].starts == 2  # the repeated item was not computed twice
@@ -255,7 +256,7 @@ def test_many_repeated_items_are_asked_once(judge):
         [(rf"text {n} \boxed{{\frac{{\sqrt{{12}}}}{{2}}}}", r"\sqrt{3}") for n in range(2000)]
     )
     assert all(verdict.correct for verdict in verdicts)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < patience(10)
 
 
 def test_very_long_and_deeply_nested_answers_get_a_verdict(judge):
@@ -301,5 +302,5 @@ def test_ctrl_c_comes_through_at_once_and_the_judge_goes_on(num_workers):
         start = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             judge.judge([(rf"\boxed{{{HANGS}}}", str(n)) for n in range(4)])
-        assert time.monotonic() - start < 10.0  # 0.5 s and a little; the machine may be busy
+        assert time.monotonic() - start < patience(5.0)
         assert judge.judge([ALGEBRA])[0].status == "correct"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import training_toys
+from patience import patience
 
 from ptagrpo.training.run_store import verify
 
@@ -74,8 +75,7 @@ def test_a_signal_ends_the_run_within_half_a_second_and_loses_nothing(tmp_path, 
     verify(tmp_path / f"checkpoint-{last}")
     state = json.loads((tmp_path / f"checkpoint-{last}" / "trainer_state.json").read_text())
     assert state["global_step"] == last
-    crowd = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # others at work on the same cores
-    assert seconds < 0.5 * crowd, f"took {seconds:.2f} s at load {crowd:.1f}"
+    assert seconds < patience(0.5), f"took {seconds:.2f} s"
 
 
 def test_a_second_interrupt_while_saving_leaves_no_part_of_a_checkpoint(tmp_path):

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from patience import patience
 from rl_helpers import TextJudge, answer_text, flat, tree
 
 from ptagrpo import rewards
@@ -227,7 +228,7 @@ def test_a_function_that_hangs_is_given_up(kind):
     name = "hangs" if kind == "sync" else "hangs_async"
     with pytest.raises(RewardError, match=f"'{name}' did not return within 0.2 s"):
         score(hangs if kind == "sync" else hangs_async, groups, settings=settings)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < patience(5)
     assert repr(groups) == before
     release.set()
 

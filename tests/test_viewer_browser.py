@@ -10,6 +10,7 @@ import time
 
 import pytest
 import viewer_runs
+from patience import patience
 
 from ptagrpo.viewer import write_page
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None,
     reason="no Chromium here (Debian: apt-get install chromium): the page is not tested in a browser",
 )
-LOAD_10000_S = 20.0  # browser start included; about 2.5 s on the machine that it was written on
+LOAD_10000_S = 5.0  # browser start included; about 2.5 s on the machine that it was written on
 
 
 class Page:
@@ -198,5 +199,5 @@ def test_ten_thousand_trees(browse, tmp_path):
                          ("q=needle", counts["needle"])):  # fmt: skip
         began = time.perf_counter()
         shown = browse(page, state)
-        assert time.perf_counter() - began < LOAD_10000_S
+        assert time.perf_counter() - began < patience(LOAD_10000_S)
         assert shown.found == found and shown.count(r'class="row"') < 40

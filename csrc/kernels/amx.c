@@ -82,70 +82,8 @@ TARGET static void pack_columns(void *to, int64_t stride, pta_matrix from, int64
     }
 }
 
-enum { SMALL_ROWS = 64, SMALL_DEPTH = 256, SMALL_STRIDE = SMALL_DEPTH / 2 + 16 };
-
-/* rows of a -> `to`, in the form of pack_rows, up to SMALL_ROWS of them, zeros up to a multiple of 16. */
-static void pack_small(uint32_t *to, int64_t stride, pta_matrix a, bool transposed, int64_t rows, int64_t depth,
-                       int64_t padded) {
-    if (transposed) {
-        for (int64_t i = 0; i < rows; i += ROWS)
-            pack_columns(to + i * stride, stride, pta_at(a, 0, i), pta_min(ROWS, rows - i), depth, padded);
-        return;
-    }
-    pta_dot_rows(to, stride, a, rows, depth, padded);
-    memset(to + rows * stride, 0, (size_t)((pta_round_up(rows, HALF) - rows) * stride) * sizeof *to);
-}
-
-/* tile() where the result is smaller than what it writes. */
-static void tile_beside(pta_tile *t, int64_t rows, int64_t columns) {
-    float local[ROWS * PTA_PANEL] __attribute__((aligned(64)));
-    float *c = t->c;
-    const int64_t ldc = t->ldc;
-    memset(local, 0, sizeof local);
-    for (int64_t i = 0; t->accumulate && i < rows; i++)
-        memcpy(local + i * PTA_PANEL, c + i * ldc, (size_t)columns * sizeof(float));
-    t->c = local, t->ldc = PTA_PANEL;
-    tile(t, (int)pta_round_up(rows, HALF));
-    for (int64_t i = 0; i < rows; i++) memcpy(c + i * ldc, local + i * PTA_PANEL, (size_t)columns * sizeof(float));
-}
-
-static void small_pack(void *packed, pta_matrix b, int64_t k, int64_t n) {
-    const int64_t padded = pta_round_up(k, STEP);
-    for (int64_t j = 0; j < n; j += PTA_PANEL)
-        pta_dot_panel((pta_bf16 *)packed + j * padded, pta_at(b, 0, j), pta_min(PTA_PANEL, n - j), k, padded);
-}
-
-static void small_multiply(float *c, int64_t ldc, pta_matrix a, bool transposed, const void *packed, int64_t b_rows,
-                           int64_t m, int64_t n, int64_t k, bool accumulate) {
-    uint32_t rows[SMALL_ROWS * SMALL_STRIDE] __attribute__((aligned(64)));
-    const int64_t panel = pta_round_up(b_rows, STEP);
-    begin();
-    for (int64_t i0 = 0; i0 < m; i0 += SMALL_ROWS)
-        for (int64_t k0 = 0; k0 < k; k0 += SMALL_DEPTH) {
-            const int64_t height = pta_min(SMALL_ROWS, m - i0), depth = pta_min(SMALL_DEPTH, k - k0);
-            const int64_t padded = pta_round_up(depth, STEP), stride = padded / 2 + HALF;
-            pack_small(rows, stride, transposed ? pta_at(a, k0, i0) : pta_at(a, i0, k0), transposed, height, depth, padded);
-            for (int64_t j = 0; j < n; j += PTA_PANEL) {
-                const int64_t columns = pta_min(PTA_PANEL, n - j);
-                for (int64_t i = 0; i < height; i += ROWS) {
-                    const int64_t here = pta_min(ROWS, height - i);
-                    pta_tile t = {.c = c + (i0 + i) * ldc + j, .ldc = ldc, .accumulate = accumulate || k0 > 0,
-                                  .a = rows + i * stride, .b = (const pta_bf16 *)packed + j * panel + k0 * PTA_PANEL,
-                                  .row_stride = stride, .depth = padded};
-                    if (columns == PTA_PANEL && here % HALF == 0)
-                        tile(&t, (int)here);
-                    else
-                        tile_beside(&t, here, columns);
-                }
-            }
-        }
-    end();
-}
-
-static const pta_small small = {small_pack, small_multiply};
-
 const pta_kernel pta_amx = {.name = "amx-bf16", .rows = ROWS, .row_step = HALF, .step = STEP, .a_size = 2, .b_size = 2,
                             .block = 1024, .rows_only = true, .tile = tile, .pack_rows = pta_dot_rows,
                             .pack_columns = pack_columns, .pack_panel = pta_dot_panel, .pack_weights = pta_dot_weights,
-                            .round = pta_dot_round, .begin = begin, .end = end, .small = &small};
+                            .round = pta_dot_round, .begin = begin, .end = end, .small_rows = ROWS};
 #endif

@@ -64,8 +64,6 @@ const pta_kernel *pta_kernel_for(pta_dtype compute) {
     return compute == PTA_BF16 ? g_variant->bf16 : g_variant->f32;
 }
 
-const pta_small *pta_small_bf16(void) { return g_variant ? g_variant->bf16->small : NULL; }
-
 const char *pta_kernels_name(pta_dtype dtype) {
     const pta_kernel *kernel = pta_kernel_for(dtype);
     return kernel ? kernel->name : "openblas";

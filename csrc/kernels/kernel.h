@@ -20,13 +20,12 @@
 #include "../core/team.h"
 #include "frozen.h"
 #include "linear.h"
-#include "small.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define PTA_X86 1
 #endif
 
-enum { PTA_DEPTH_STEP = 32 /* the depth of packed bfloat16 weights is a multiple of it */ };
+enum { PTA_DEPTH_STEP = 32 /* the depth of packed bfloat16 weights is a multiple of it */, PTA_MOST_ROWS = 32 };
 
 typedef struct {
     float *c;
@@ -56,7 +55,7 @@ typedef struct pta_kernel {
     void (*pack_weights)(void *to, const float *w, int64_t ld, int64_t columns, int64_t depth, int64_t padded);
     void (*round)(pta_bf16 *to, const float *from, int64_t count);
     void (*begin)(void), (*end)(void); /* around tile() on each thread; may be NULL */
-    const pta_small *small;            /* may be NULL */
+    int small_rows; /* small.h: rows that go well together; 0: none */
 } pta_kernel;
 
 /* One instruction set: its kernels of both compute types. */

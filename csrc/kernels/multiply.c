@@ -9,15 +9,16 @@
 #include "kernel.h"
 
 enum {
-    GROUP = 8,            /* panels taken together, so that rows of b are read in pieces of 256 columns */
+    GROUP = 16,           /* at most so many panels are taken together: rows of b are read in long pieces, a seldom */
     REUSED = 384 << 10,   /* bytes of packed a that stay in cache while the panels of a group pass by */
     PRIVATE = 192 << 10,  /* up to so many bytes of packed a, every thread packs for itself: no barrier */
     SUPER = 4096,         /* depth of a part */
     SLICE = 4096,         /* columns of a part whose sums wait outside the result */
     WORK = 20000,         /* multiply-adds below which a further thread does not pay */
     PAD = 64,             /* bytes between packed rows: a cache line, so that rows fall into different cache sets */
-    NARROW = 1024,        /* a row of a float matrix of at most so many bytes is read where it stands, not packed */
-    MAX_ROWS = 32
+    TOGETHER = 64,        /* rows of b, or of a transposed a, that are packed together */
+    AHEAD = 6,            /* blocks of columns of a that are fetched before they are packed */
+    NARROW = 1024         /* a row of a float matrix of at most so many bytes is read where it stands, not packed */
 };
 
 typedef struct {
@@ -145,19 +146,42 @@ static void set_strides(const plan *plan, int64_t depth, int64_t *row, int64_t *
     *step = natural ? k->rows : 1;
 }
 
+/* `count` rows of a matrix from `row` on their way into the cache: `columns` of them from `column`. */
+static void fetch_rows(pta_matrix m, int64_t row, int64_t count, int64_t column, int64_t columns) {
+    const int64_t bytes = columns * pta_dtype_size(m.dtype);
+    for (int64_t i = 0; i < count; i++) {
+        const char *p = pta_at(m, row + i, column).data;
+        for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + at);
+    }
+}
+
+/* Columns of the source, a block of rows of a at a time; a few of its rows for all blocks, then the next. */
+static void pack_across(const plan *plan, const part *t, int64_t first, int64_t last, int64_t k0, int64_t depth) {
+    const pta_product *p = plan->p;
+    const pta_kernel *k = plan->kernel;
+    const int64_t stride = row_block_bytes(k, depth) / k->rows, step = (k->rows_only ? 1 : k->rows) * k->a_size;
+    for (int64_t at = 0; at < depth; at += TOGETHER) {
+        const int64_t here = pta_min(TOGETHER, depth - at), from = t->depth_at + k0 + at;
+        for (int64_t b = first; b < last; b++) {
+            const int64_t row = t->row + b * k->rows, rows = pta_min(k->rows, p->rows - row), next = row + AHEAD * k->rows;
+            if (b + AHEAD < last) fetch_rows(p->a, from, here, next, pta_min(k->rows, p->rows - next));
+            k->pack_columns(packed_rows(plan, t, b, k0, depth) + at * step, stride / 4, pta_at(p->a, from, row), rows, here,
+                            pta_round_up(here, k->step));
+        }
+    }
+}
+
 static void pack_a(const plan *plan, const part *t, int64_t first, int64_t last) {
     const pta_product *p = plan->p;
     const pta_kernel *k = plan->kernel;
     for (int64_t k0 = 0; k0 < t->depth; k0 += plan->block) {
         int64_t depth = pta_min(plan->block, t->depth - k0), padded = pta_round_up(depth, k->step);
         int64_t stride = row_block_bytes(k, depth) / k->rows, at = t->depth_at + k0;
+        if (p->a_transposed) pack_across(plan, t, first, last, k0, depth);
         for (int64_t b = first; b < last; b++) {
             int64_t row = t->row + b * k->rows, rows = pta_min(k->rows, p->rows - row);
             char *to = packed_rows(plan, t, b, k0, depth);
-            if (p->a_transposed)
-                k->pack_columns(to, stride / 4, pta_at(p->a, at, row), rows, depth, padded);
-            else
-                k->pack_rows(to, stride / 4, pta_at(p->a, row, at), rows, depth, padded);
+            if (!p->a_transposed) k->pack_rows(to, stride / 4, pta_at(p->a, row, at), rows, depth, padded);
             if (rows % k->row_step && !(p->a_transposed && !k->rows_only)) /* rows of a tile beyond the matrix */
                 memset(to + rows * stride, 0, (size_t)((pta_round_up(rows, k->row_step) - rows) * stride));
         }
@@ -184,7 +208,7 @@ static void store_tile(const plan *plan, int64_t row, int64_t column, const floa
 static void do_tile(const plan *plan, const part *t, pta_tile *tile, int64_t row_block, int64_t panel, bool last) {
     const pta_kernel *k = plan->kernel;
     const pta_matrix *c = &plan->p->c;
-    float local[MAX_ROWS * PTA_PANEL] __attribute__((aligned(64)));
+    float local[PTA_MOST_ROWS * PTA_PANEL] __attribute__((aligned(64)));
     int64_t row = t->row + row_block * k->rows, column = t->column + panel * PTA_PANEL;
     int64_t rows = pta_min(k->rows, plan->p->rows - row), columns = pta_min(PTA_PANEL, plan->p->columns - column);
     int64_t padded = pta_round_up(rows, k->row_step);
@@ -196,7 +220,7 @@ static void do_tile(const plan *plan, const part *t, pta_tile *tile, int64_t row
     } else if (c->dtype == PTA_F32 && columns == PTA_PANEL && rows == padded) {
         tile->ldc = c->ld;
         tile->c = (float *)c->data + row * c->ld + column;
-        if (tile->accumulate && row_block + 1 < t->last_row_block) /* the next tile begins with these */
+        if (row_block + 1 < t->last_row_block) /* the next tile's */
             for (int64_t i = 0; i < k->rows; i++) {
                 __builtin_prefetch(tile->c + (k->rows + i) * c->ld, 1);
                 __builtin_prefetch(tile->c + (k->rows + i) * c->ld + 16, 1);
@@ -221,18 +245,21 @@ static const char *panel_of_b(const plan *plan, const part *t, int64_t panel, in
     return plan->p->packed + at * PTA_PANEL * k->b_size;
 }
 
+/* A few rows of b at a time, for all panels: what the next rows of all panels need is fetched meanwhile. */
 static void pack_group(const plan *plan, const part *t, int64_t first, int64_t last, int64_t k0, int64_t depth) {
     const pta_product *p = plan->p;
-    int64_t padded = pta_round_up(depth, plan->kernel->step);
-    for (int64_t panel = first; panel < last; panel++) {
-        int64_t column = t->column + panel * PTA_PANEL;
-        if (p->frozen) {
-            pta_frozen_panel(plan->kernel, (char *)panel_of_b(plan, t, panel, first, k0), p->frozen, p->across,
-                             column / PTA_PANEL, t->depth_at + k0, depth);
-            continue;
+    const pta_kernel *k = plan->kernel;
+    for (int64_t panel = first; p->frozen && panel < last; panel++)
+        pta_frozen_panel(k, (char *)panel_of_b(plan, t, panel, first, k0), p->frozen, p->across,
+                         t->column / PTA_PANEL + panel, t->depth_at + k0, depth);
+    for (int64_t at = 0; !p->frozen && at < depth; at += TOGETHER) {
+        const int64_t rows = pta_min(TOGETHER, depth - at), next = pta_min(TOGETHER, depth - at - rows);
+        for (int64_t panel = first; panel < last; panel++) {
+            const int64_t column = t->column + panel * PTA_PANEL, columns = pta_min(PTA_PANEL, p->columns - column);
+            fetch_rows(p->b, t->depth_at + k0 + at + rows, next, column, columns);
+            k->pack_panel((char *)panel_of_b(plan, t, panel, first, k0) + at * PTA_PANEL * k->b_size,
+                          pta_at(p->b, t->depth_at + k0 + at, column), columns, rows, pta_round_up(rows, k->step));
         }
-        plan->kernel->pack_panel((char *)panel_of_b(plan, t, panel, first, k0), pta_at(p->b, t->depth_at + k0, column),
-                                 pta_min(PTA_PANEL, p->columns - column), depth, padded);
     }
 }
 
@@ -266,7 +293,7 @@ static void do_block(const plan *plan, const part *t, int64_t first, int64_t las
 static void do_part(const plan *plan, const part *t) {
     const pta_kernel *k = plan->kernel;
     if (t->first_row_block >= t->last_row_block) return;
-    const int64_t group = t->last_row_block - t->first_row_block == 1 ? 1 : GROUP;
+    const int64_t group = t->last_row_block - t->first_row_block == 1 ? 1 : even_step(t->last_panel - t->first_panel, GROUP, 1);
     if (k->begin) k->begin();
     for (int64_t first = t->first_panel; first < t->last_panel; first += group)
         for (int64_t k0 = 0; k0 < t->depth; k0 += plan->block)

@@ -8,7 +8,7 @@
 #include "../core/target.h"
 #include "../core/vmath.h"
 
-enum { TOGETHER = 32, FLOATS_TOGETHER = 24, /* multiples of a product's rows */ LANES = 16, QUARTER = PTA_PAGE / 4 };
+enum { TOGETHER = PTA_TILE_ROWS, LANES = 16, QUARTER = PTA_PAGE / 4 };
 
 int64_t pta_attend_scratch(void) { return TOGETHER * PTA_PAGE; }
 
@@ -84,7 +84,7 @@ static void attend_rows(const pta_queries *queries, int64_t first, int64_t m, pt
 
 void pta_attend_page(const pta_queries *queries, int64_t first, int64_t count, pta_page page, const int32_t *visible,
                      float *scores) {
-    const int64_t together = page.keys.packed ? TOGETHER : FLOATS_TOGETHER;
+    const int64_t together = pta_tile_rows(queries->dtype);
     for (int64_t i = first; i < first + count; i += together) {
         const int64_t left = first + count - i;
         attend_rows(queries, i, left < together ? left : together, page, visible, scores);

@@ -5,6 +5,8 @@
 #include "../core/target.h"
 #include "../kernels/small.h"
 
+enum { FLOAT_ROWS = 24 /* a multiple of every variant's ROWS */ };
+
 typedef struct {
     float *c;
     const float *a, *b;
@@ -53,7 +55,9 @@ static void choose(void) {
 #endif
 }
 
-bool pta_tile_packs(pta_dtype compute) { return compute == PTA_BF16 && pta_small_bf16(); }
+bool pta_tile_packs(pta_dtype compute) { return compute == PTA_BF16 && pta_small_rows(); }
+
+int64_t pta_tile_rows(pta_dtype compute) { return pta_tile_packs(compute) ? pta_small_rows() : FLOAT_ROWS; }
 
 PTA_CLONES static void widen(float *restrict to, const pta_bf16 *restrict from, int64_t n) {
     for (int64_t i = 0; i < n; i++) to[i] = pta_widen(from[i]);
@@ -61,7 +65,7 @@ PTA_CLONES static void widen(float *restrict to, const pta_bf16 *restrict from, 
 
 pta_tile_b pta_tile_prepare(pta_dtype compute, pta_matrix b, int64_t k, int64_t n, void *room) {
     if (pta_tile_packs(compute)) {
-        pta_small_bf16()->pack(room, b, k, n);
+        pta_small_pack(room, b, k, n);
         return (pta_tile_b){room, k, 0, true};
     }
     if (b.dtype == PTA_F32) return (pta_tile_b){b.data, k, b.ld, false};
@@ -73,8 +77,7 @@ void pta_tile_product(float *c, int64_t ldc, const float *a, int64_t row, int64_
                       int64_t k, bool accumulate) {
     if (b.packed) {
         const bool transposed = step != 1;
-        pta_small_bf16()->multiply(c, ldc, pta_f32((float *)a, transposed ? step : row), transposed, b.data, b.rows, m, n, k,
-                                   accumulate);
+        pta_small_multiply(c, ldc, pta_f32((float *)a, transposed ? step : row), transposed, b.data, b.rows, m, n, k, accumulate);
         return;
     }
     const operands o = {c, a, b.data, ldc, row, step, b.ld, k, accumulate};

@@ -12,6 +12,8 @@
 
 #include "../core/dtype.h"
 
+enum { PTA_TILE_ROWS = 32 };
+
 /* The operand b[k, n], as pta_tile_prepare leaves it. */
 typedef struct {
     const void *data; /* float32 rows `ld` apart; or packed (kernels/small.h) */
@@ -23,6 +25,8 @@ typedef struct {
 static inline int64_t pta_tile_bytes(int64_t k, int64_t n) { return (k + 31) / 32 * 32 * ((n + 31) / 32 * 32) * 4; }
 /* Whether products that compute in this type work on packed b, which is rounded to bfloat16, as a is. */
 bool pta_tile_packs(pta_dtype compute);
+/* Rows of c that go well together: at most PTA_TILE_ROWS. */
+int64_t pta_tile_rows(pta_dtype compute);
 /* b packed into room where the type's products want that; else b itself, or widened into room. room: 64-byte aligned. */
 pta_tile_b pta_tile_prepare(pta_dtype compute, pta_matrix b, int64_t k, int64_t n, void *room);
 

@@ -20,7 +20,7 @@ _BOX = re.compile(r"\\f?boxed\b|\\fbox\b")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _BARE = re.compile(r"\s*([-+]?[0-9][0-9.,/]*|\\pi|[A-Za-z])(?![A-Za-z0-9])")
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
-_HASHES = re.compile(r"^\s*####[ \t]*(\S[^\n]*?)\s*$", re.MULTILINE)
+_HASHES = re.compile(r"^[ \t]*####[ \t]*(\S[^\n]*)", re.MULTILINE)
 _STATED = re.compile(
     r"\banswer(?:\s+is|\s*:)\s*(?:\*\*|:)?\s*"
     r"(?:\$\$?(?P<dollar>[^$\n]{1,500})\$"
@@ -130,5 +130,5 @@ def extract_answer(text: str, kind: str = "math") -> str | None:
         return marked
     hashes = _HASHES.findall(text)
     if hashes:
-        return hashes[-1]
+        return hashes[-1].rstrip()
     return _stated(text)
