@@ -104,11 +104,11 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def parse_memory(text: str | int, total: int) -> int:
+def parse_memory(text: str | int, total: int, name: str = "max_memory") -> int:
     """Bytes of "12GiB", "800 MB", "50%" (of `total`) or a number of bytes. Units count in powers of 1024.
 
     Raises:
-        ConfigError: something else.
+        ConfigError: something else; the message calls it `name`.
     """
     match = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*|%)\s*", str(text))
     unit = match[2].upper() if match else None
@@ -117,7 +117,7 @@ def parse_memory(text: str | int, total: int) -> int:
     except ValueError:
         number = -1.0
     if number <= 0 or (unit != "%" and unit not in UNITS):
-        raise ConfigError(f"max_memory: expected something like '12GiB' or '50%', got {text!r}")
+        raise ConfigError(f"{name}: expected something like '12GiB' or '50%', got {text!r}")
     return int(number * total / 100 if unit == "%" else number * UNITS[unit])
 
 

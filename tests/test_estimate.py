@@ -302,7 +302,7 @@ def test_the_command_fetches_one_file_of_the_hub(monkeypatch, tmp_path, capsys):
             [str(tmp_path), "--method", "qlora"],
             "method: expected one of full, lora, lora-int8, lora-int4, or all",
         ),
-        ([str(tmp_path), "--memory", "much"], "max_memory: expected something like"),
+        ([str(tmp_path), "--memory", "much"], "--memory: expected something like"),
         ([str(tmp_path / "none.json")], "no such folder"),
         ([str(tmp_path), "--dtype", "float16"], "dtype: expected 'float32' or 'bfloat16'"),
     ):

@@ -28,10 +28,11 @@ def run(
     targets = lora_target_modules if lora_target_modules == "all-linear" else lora_target_modules.split(",")
     lora = LoraConfig(r=lora_r, target_modules=targets)
     total, available = machine_memory()
-    limit = available if memory is None else parse_memory(memory, total)
+    limit = available if memory is None else parse_memory(memory, total, "--memory")
+    held = resident_memory()  # by Python and its libraries, which training has too
     names = list(METHODS) if method == "all" else method.split(",")
     found = {
-        name: describe(Setup(config, name, check_dtype(dtype), lora, beta), shape, limit, probe)
+        name: describe(Setup(config, name, check_dtype(dtype), lora, beta), shape, limit, held, probe)
         for name in names
     }
     if as_json:
@@ -65,19 +66,21 @@ def read_config(model: str) -> ModelConfig:
     return ModelConfig.from_file(resolve_folder(model, patterns=("config.json",)) / "config.json")
 
 
-def describe(setup: Setup, tree: Tree, limit: int, probe: bool) -> dict[str, Any]:
-    """What one method takes: bytes by use, in all, and what fits; seconds of a step, None where it does not fit."""
-    python = resident_memory()  # Python and its libraries, which training has too
-    found = estimate(setup, tree, limit - python)
-    fits = found.total + python <= limit
+def describe(setup: Setup, tree: Tree, limit: int, held: int, probe: bool) -> dict[str, Any]:
+    """What one method takes beside the `held` bytes of Python: bytes by use, in all, and what fits; seconds of a step,
+    None where it does not fit.
+    """
+    left = limit - held
+    found = estimate(setup, tree, left)
+    fits = found.total <= left
     seconds = step_seconds(setup, tree, found.keep) if fits and probe else None
     return {
-        "bytes": {**found.parts, "Python": python},
-        "total": found.total + python,
+        "bytes": {**found.parts, "Python": held},
+        "total": found.total + held,
         "fits": fits,
         "activations": found.keep,
-        "largest_num_plans": largest_group(setup, tree, limit - python),
-        "longest_completion": longest_response(setup, tree, limit - python),
+        "largest_num_plans": largest_group(setup, tree, left),
+        "longest_completion": longest_response(setup, tree, left),
         "seconds": None if seconds is None else {"rollout": seconds.rollout, "update": seconds.update},
     }
 
