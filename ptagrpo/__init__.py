@@ -10,7 +10,29 @@ Everything is loaded at first use, so that `import ptagrpo` is quick.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the same names, for type checkers and editors
+    from ._core import build_info as build_info
+    from ._core import get_num_threads as get_num_threads
+    from ._core import set_num_threads as set_num_threads
+    from .errors import PtagrpoError as PtagrpoError
+    from .evaluation import evaluate as evaluate
+    from .evaluation import grade_responses_file as grade_responses_file
+    from .lora import LoraConfig as LoraConfig
+    from .plan_tree import PlanTree as PlanTree
+    from .policy import Policy as Policy
+    from .policy import load as load
+    from .rewards import from_verl as from_verl
+    from .training import EarlyStoppingCallback as EarlyStoppingCallback
+    from .training import GRPOConfig as GRPOConfig
+    from .training import GRPOTrainer as GRPOTrainer
+    from .training import PTAGRPOConfig as PTAGRPOConfig
+    from .training import PTAGRPOTrainer as PTAGRPOTrainer
+    from .training import SFTConfig as SFTConfig
+    from .training import SFTTrainer as SFTTrainer
+    from .training import TrainerCallback as TrainerCallback
+    from .viewer import load_trees as load_trees
 
 # name -> (module, attribute)
 _EXPORTS = {

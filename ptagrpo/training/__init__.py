@@ -10,7 +10,20 @@ Everything is loaded at first use: a configuration can be made and checked witho
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the same names, for type checkers and editors
+    from .callbacks import EarlyStoppingCallback as EarlyStoppingCallback
+    from .callbacks import TrainerCallback as TrainerCallback
+    from .callbacks import TrainerControl as TrainerControl
+    from .callbacks import TrainerState as TrainerState
+    from .config import GRPOConfig as GRPOConfig
+    from .config import PTAGRPOConfig as PTAGRPOConfig
+    from .config import SFTConfig as SFTConfig
+    from .loop import TrainOutput as TrainOutput
+    from .rl import GRPOTrainer as GRPOTrainer
+    from .rl import PTAGRPOTrainer as PTAGRPOTrainer
+    from .sft import SFTTrainer as SFTTrainer
 
 _EXPORTS = {
     "SFTConfig": "config", "GRPOConfig": "config", "PTAGRPOConfig": "config",

@@ -16,8 +16,8 @@ def plan_distance(first: str, second: str) -> float:
     """Jaccard distance of two plans' sets of neighbouring word pairs: 0 for equal texts, 1 for nothing in
     common. Case and white space do not count.
 
-    >>> plan_distance("sort, then add", "Sort, then multiply")
-    0.8
+    >>> round(plan_distance("sort, then add", "Sort, then multiply"), 3)
+    0.667
     """
     one, two = _pairs(first), _pairs(second)
     return 1.0 - len(one & two) / len(one | two)
