@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -27,6 +27,7 @@ METHODS: dict[str, str | None] = {  # by name, the quantization of the weights; 
     "full": None, "lora": "bfloat16", "lora-int8": "int8", "lora-int4": "int4",
 }  # fmt: skip
 MOST_PLANS = 1024
+Keep: TypeAlias = Literal["all", "inputs"]
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class Estimate:
     """Memory of training. parts: bytes by use. keep: how much of the activations is kept (`MemoryPlan.keep`)."""
 
     parts: dict[str, int]
-    keep: str
+    keep: Keep
 
     @property
     def total(self) -> int:
@@ -177,7 +178,7 @@ def estimate(setup: Setup, tree: Tree, memory: int | None = None) -> Estimate:
     return full if memory is None or full.total <= memory else _estimate(setup, tree, "inputs")
 
 
-def _estimate(setup: Setup, tree: Tree, keep: str) -> Estimate:
+def _estimate(setup: Setup, tree: Tree, keep: Keep) -> Estimate:
     forest = tree.forest()
     rows = min(
         tree.num_plans * tree.cots_per_plan,

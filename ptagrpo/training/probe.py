@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import _core
 from ..environment import machine_memory
-from .estimate import METHODS, Setup, Tree, estimate, zero_forest
+from .estimate import METHODS, Keep, Setup, Tree, estimate, zero_forest
 
 PROBE_VOCABULARY = 1024
 PROBE_TOKENS = 512  # through forward and backward at most
@@ -27,7 +27,7 @@ class Seconds(NamedTuple):
     update: float
 
 
-def step_seconds(setup: Setup, tree: Tree, keep: str) -> Seconds | None:
+def step_seconds(setup: Setup, tree: Tree, keep: Keep) -> Seconds | None:
     """About how long a step on one question takes here; None: not even the probe fits into what is available.
 
     Args:
@@ -83,7 +83,7 @@ def _decode_seconds(model: _core.Model, rows: int) -> float:
     return max(0.0, _timed(lambda: draw(1 + PROBE_STEPS)) - first) / PROBE_STEPS
 
 
-def _token_seconds(model: _core.Model, lengths: list[int], parents: list[int], keep: str) -> float:
+def _token_seconds(model: _core.Model, lengths: list[int], parents: list[int], keep: Keep) -> float:
     """Of forward and backward, for each token of such a forest; one that is too long is cut in all its segments."""
     share = min(1.0, PROBE_TOKENS / sum(lengths))
     cut = [max(1, int(length * share)) for length in lengths]
