@@ -40,16 +40,19 @@ class Side:
         )
         self._seconds = time.perf_counter() - start
 
-    def step(self, plans: int, chains: int, prompt: int, plan: int, chain: int, rank: int) -> dict[str, Any]:
-        """One step on one question: sample, reward, forward, backward, AdamW on an adapter of all projections.
+    def steps(
+        self, count: int, plans: int, chains: int, prompt: int, plan: int, chain: int, rank: int
+    ) -> dict[str, Any]:
+        """`count` steps on one question: sample, reward, forward, backward, AdamW on an adapter of all projections.
 
         Returns:
-            tokens: sampled, a plan's once. rollout, update: seconds. build: seconds in which the weights were made.
-            peak, imported: bytes of this process, largest so far, and after its imports. loss, grad_norm.
+            tokens: sampled in each step, a plan's once. rollout, update: seconds of each. build: seconds in which the
+            weights were made. peak, imported: bytes of this process, largest so far, and after its imports. loss,
+            grad_norm: of each step.
         """
         with tempfile.TemporaryDirectory(prefix="ptagrpo-bench-") as folder:
             args = ptagrpo.PTAGRPOConfig(
-                output_dir=folder, max_steps=1, logging_steps=1, num_plans=plans, cots_per_plan=chains,
+                output_dir=folder, max_steps=count, logging_steps=1, num_plans=plans, cots_per_plan=chains,
                 max_plan_length=plan, max_completion_length=plan + chain, save_strategy="no", disable_tqdm=True,
                 prompt_style="raw", max_memory=str(self._limit), seed=SEED,
             )  # fmt: skip
@@ -58,13 +61,14 @@ class Side:
                 peft_config=ptagrpo.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"),
             )  # fmt: skip
             trainer.train()
-            timings = json.loads((Path(folder) / "timings.jsonl").read_text().splitlines()[-1])
-        logged = trainer.state.log_history[-1]
-        rest = timings["step_time"] - timings["time_sampling"] - timings["time_reward"]
+            lines = (Path(folder) / "timings.jsonl").read_text().splitlines()
+        timings = [row for row in map(json.loads, lines) if "step_time" in row]
+        logged = [row for row in trainer.state.log_history if "grad_norm" in row]
+        rest = [row["step_time"] - row["time_sampling"] - row["time_reward"] for row in timings]
         return {
-            "tokens": logged["sampling/tokens"], "rollout": timings["time_sampling"], "update": rest,
-            "build": self._seconds, "peak": peak_bytes(os.getpid()), "imported": IMPORTED_BYTES,
-            "loss": logged["loss"], "grad_norm": logged["grad_norm"],
+            "tokens": [row["sampling/tokens"] for row in logged], "rollout": [row["time_sampling"] for row in timings],
+            "update": rest, "build": self._seconds, "peak": peak_bytes(os.getpid()), "imported": IMPORTED_BYTES,
+            "loss": [row["loss"] for row in logged], "grad_norm": [row["grad_norm"] for row in logged],
         }  # fmt: skip
 
     def versions(self) -> dict[str, Any]:
