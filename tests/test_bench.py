@@ -247,7 +247,7 @@ def test_a_step_of_each_of_the_papers_models(tmp_path, monkeypatch):
     monkeypatch.setattr(
         large, "PAPER", {name: {**PAPER[name], **cut} for name in ("Llama-3.2-3B", "Qwen3-14B")}
     )
-    context = bench.Context(tmp_path)
+    context = bench.Context(tmp_path, rounds=2)
     found = large.five_models(context, "five_models")
     assert len(found) == 7 and all(result.holds for result in found[:6])
     assert [result.unit for result in found[:3]] == ["GiB", "tokens/s", "tokens/s"]

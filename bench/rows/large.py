@@ -22,7 +22,6 @@ SHARE = 0.85  # of what is available now, at most: other processes go on meanwhi
 PLANS, CHAINS, PROMPT, PLAN, CHAIN = 4, 3, 32, 8, 16
 TREE = Tree(PLANS, CHAINS, PROMPT, PLAN + CHAIN, PLAN)
 RANK = 16
-STEPS = 3  # the fastest counts: the others also measure who shares the machine
 VISION = "Qwen2.5-VL-7B"
 GIB = 1 << 30
 
@@ -69,7 +68,8 @@ def update_work() -> tuple[int, int, int]:
 
 
 def measure(context: Any, row: str, name: str) -> list[Result]:
-    """One model: its peak, its rollout and its update."""
+    """One model: its peak, its rollout and its update. Of the steps the fastest counts: the others also measure who
+    shares the machine."""
     shape = dict(PAPER[name])
     if context.quick:
         shape |= {"num_hidden_layers": 1, "vocab_size": 16384, "eos_token_id": 16383}
@@ -84,7 +84,7 @@ def measure(context: Any, row: str, name: str) -> list[Result]:
     context.probes.measure()
     with Worker("ours_large", {"config": shape, "quantization": quantization, "limit": LIMIT}) as worker:
         sizes = {"plans": PLANS, "chains": CHAINS, "prompt": PROMPT, "plan": PLAN, "chain": CHAIN}
-        run = worker.call("steps", count=1 if context.quick else STEPS, **sizes, rank=RANK)
+        run = worker.call("steps", count=context.rounds, **sizes, rank=RANK)
     probes = context.probes.measure()
     tokens, targets, pairs = update_work()
     whole = all(count == tokens - PROMPT for count in run["tokens"]) and all(
