@@ -55,6 +55,13 @@ def forward(config: ModelConfig, tokens: int, targets: int, pairs: int) -> int:
     return 2 * layer_weights(config) * tokens + 2 * head_weights(config) * targets + attention
 
 
+def adapt(config: ModelConfig, tokens: int, targets: int, pairs: int) -> int:
+    """Operations of forward and backward where the weights are frozen and a small adapter is trained: products have no
+    gradient of their weight, attention has both of its operands'; the adapter's own are not counted."""
+    products = forward(config, tokens, targets, 0)
+    return 2 * products + 3 * (forward(config, tokens, targets, pairs) - products)
+
+
 def train(config: ModelConfig, tokens: int, targets: int, pairs: int) -> int:
     """Operations of forward and backward: three times the forward pass."""
     return 3 * forward(config, tokens, targets, pairs)

@@ -47,6 +47,26 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
+def _full(
+    family: str, vocab: int, hidden: int, ffn: int, layers: int, heads: int, kv_heads: int, **changes: Any
+) -> dict[str, Any]:
+    shape = _qwen2(vocab, hidden, ffn, layers, heads, kv_heads, tie_word_embeddings=False)
+    classes = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+    return {**shape, "model_type": family, "architectures": [classes[family]], "head_dim": 128, **changes}
+
+
+LLAMA3_ROPE = {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+               "original_max_position_embeddings": 8192}  # fmt: skip
+# The paper's text models at full size, as their config.json have them.
+PAPER = {
+    "Llama-3.2-3B": _full("llama", 128256, 3072, 8192, 28, 24, 8, tie_word_embeddings=True, rms_norm_eps=1e-5,
+                          rope_theta=5e5, rope_scaling=LLAMA3_ROPE, max_position_embeddings=131072),
+    "Qwen2.5-7B": _full("qwen2", 152064, 3584, 18944, 28, 28, 4, max_position_embeddings=32768),
+    "Qwen3-8B": _full("qwen3", 151936, 4096, 12288, 36, 32, 8, max_position_embeddings=40960),
+    "Qwen3-14B": _full("qwen3", 151936, 5120, 17408, 40, 40, 8, max_position_embeddings=40960),
+}  # fmt: skip
+
+
 def config_of(shape: str) -> ModelConfig:
     """The configuration of one of the SHAPES."""
     return ModelConfig.from_dict(SHAPES[shape])

@@ -136,11 +136,15 @@ def write_docs(docs: Path = DOCS, folder: Path = RESULTS, rows: Collection[str] 
     for result in results:
         origin = [str(result["machine"].get(key, "")) for key in ("commit", "rounds")]
         lines.append("| " + " | ".join([*cells(result), *origin]) + " |")
-    machines = {"{cpu}, {threads} threads, {date}".format(**r["machine"]) for r in results}
+    machines: dict[str, list[str]] = {}
+    for result in results:
+        rows_there = machines.setdefault("{cpu}, {threads} threads, {date}".format(**result["machine"]), [])
+        rows_there += [result["row"]] if result["row"] not in rows_there else []
     text = docs.read_text(encoding="utf-8")
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
     missing = sorted(set(rows) - {result["row"] for result in results})
-    notes = ["", "Measured on: " + "; ".join(sorted(machines)) + "."]
+    where = [f"{machine} ({', '.join(sorted(machines[machine]))})" for machine in sorted(machines)]
+    notes = ["", "Measured on: " + "; ".join(where) + "."]
     notes += ["", "Rows without a stored measurement: " + ", ".join(missing) + "."] if missing else []
     body = "\n".join([*lines, *notes])
     docs.write_text(f"{head}{BEGIN}\n{body}\n{END}{tail}", encoding="utf-8")

@@ -199,6 +199,15 @@ def train_policy(
     keep: Keep = "all",
 ) -> tuple[float, Float32, Float32, dict[str, float]]: ...
 def train_bytes(model: Model, forest: Forest, num_targets: int, keep: str, /) -> int: ...
+def plan_bytes(
+    config: dict[str, Any],
+    batch: Forest,
+    keep: Keep,
+    rollout: Forest,
+    rows: int,
+    rank: int = 0,
+    targets: Sequence[str] = (),
+) -> dict[str, int]: ...
 
 # For tests and benchmarks.
 def kernels_variants() -> list[str]: ...

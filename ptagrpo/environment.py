@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _core
+from .errors import ConfigError
 
 PACKAGES = (
     "numpy", "ml_dtypes", "safetensors", "tokenizers", "huggingface_hub", "jinja2", "PyYAML", "math-verify", "sympy",
@@ -21,6 +22,7 @@ THREAD_VARIABLES = (
 )  # fmt: skip
 CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 _CGROUP = Path("/sys/fs/cgroup")
+UNITS = {"": 1, "B": 1, **{u + s: 1024**p for p, u in enumerate("KMGT", 1) for s in ("", "B", "IB")}}
 
 
 def facts() -> dict[str, Any]:
@@ -100,3 +102,50 @@ def _read(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
+
+
+def parse_memory(text: str | int, total: int, name: str = "max_memory") -> int:
+    """Bytes of "12GiB", "800 MB", "50%" (of `total`) or a number of bytes. Units count in powers of 1024.
+
+    Raises:
+        ConfigError: something else; the message calls it `name`.
+    """
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*|%)\s*", str(text))
+    unit = match[2].upper() if match else None
+    try:
+        number = float(match[1]) if match else -1.0
+    except ValueError:
+        number = -1.0
+    if number <= 0 or (unit != "%" and unit not in UNITS):
+        raise ConfigError(f"{name}: expected something like '12GiB' or '50%', got {text!r}")
+    return int(number * total / 100 if unit == "%" else number * UNITS[unit])
+
+
+def machine_memory() -> tuple[int, int]:
+    """(total, available) bytes of this machine, or of the control group that the process runs in."""
+    found = {}
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        found[name] = int(value.split()[0]) * 1024 if value.split() else 0
+    total, available = found["MemTotal"], found.get("MemAvailable", found["MemFree"])
+    for limit_file, usage_file in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            limit, usage = (Path(file).read_text().strip() for file in (limit_file, usage_file))
+        except OSError:
+            continue
+        if limit.isdigit() and int(limit) < total:
+            total, available = int(limit), min(available, int(limit) - int(usage))
+    return total, max(0, available)
+
+
+def resident_memory() -> int:
+    """Bytes that this process has in memory now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def gib(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 1024**3:.2f} GiB"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from .records import Encoded, Picture
 from .vision import expand, has_images, picture_rows, place, rope_positions, take_pictures
 
 if TYPE_CHECKING:
+    from .models import ModelConfig
     from .policy import Policy
 
 Prompt: TypeAlias = str | Sequence[int] | Sequence[Mapping[str, Any]]
@@ -186,14 +187,23 @@ def _keys(keys: np.ndarray | None, seed: int, num_prompts: int, n: int) -> np.nd
     return keys
 
 
-def kv_bytes(policy: Policy, tokens: int) -> int:
+class Shaped(Protocol):
+    """A policy, or what one would be: sizes, and the type of its activations."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+    @property
+    def dtype(self) -> str: ...
+
+
+def kv_bytes(policy: Shaped, tokens: int) -> int:
     """Bytes of the pages that hold the keys and values of `tokens` tokens."""
     config, element = policy.config, 2 if policy.dtype == "bfloat16" else 4
     per_token = 2 * element * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
     return -(-tokens // PAGE_TOKENS) * PAGE_TOKENS * per_token
 
 
-def decode_rows(policy: Policy, max_new_tokens: int, budget: int) -> int:
+def decode_rows(policy: Shaped, max_new_tokens: int, budget: int) -> int:
     """Continuations that decode side by side: at most MAX_BATCH, fewer where their pages exceed `budget`
     bytes at worst.
     """

@@ -87,6 +87,7 @@ class Policy:
         cache_dir: str | os.PathLike[str] | None = None,
         dtype: str = "float32",
         quantization: str | None = None,
+        max_memory: str | int | None = None,
     ) -> Policy:
         """Load a Hugging Face folder, or a hub id through huggingface_hub (see `checkpoint.resolve_folder`).
 
@@ -97,8 +98,11 @@ class Policy:
                 float32; the weights that are trained and saved stay float32 in either case.
             quantization: "int8" or "int4" (or "bfloat16"): the matrices are frozen and kept in that form alone, a
                 quarter, an eighth (or half) of float32's memory. An adapter on top can be trained (`add_adapter`).
+            max_memory: what the process may take, such as "12GiB" or "50%" of the machine's: a model that cannot fit is
+                refused before a weight is read. Loading itself takes the model and one tensor at most.
 
         Raises:
+            ConfigError: it cannot fit into max_memory; says which quantization would.
             CheckpointError: something is missing, damaged or not supported; names the file, key or tensor.
         """
         folder = resolve_folder(
@@ -116,12 +120,12 @@ class Policy:
                 )
             base = cls.from_pretrained(
                 adapter.base_model_name_or_path, token=token, local_files_only=local_files_only, cache_dir=cache_dir,
-                dtype=dtype, quantization=quantization,
+                dtype=dtype, quantization=quantization, max_memory=max_memory,
             )  # fmt: skip
             base.load_adapter(folder)
             return base
         tokenizer = Tokenizer.from_folder(folder)
-        model, config = load_model(folder, dtype, quantization)
+        model, config = load_model(folder, dtype, quantization, max_memory)
         processor = None if config.vision is None else ImageProcessor.from_folder(folder)
         policy = cls(model, config, tokenizer, load_generation_config(folder), processor)
         policy.source = str(path_or_repo)
@@ -413,13 +417,8 @@ class Policy:
             raise ConfigError(
                 f"clone: the weights are frozen as {self.quantization}; load them a second time"
             )
-        copy = Policy(
-            _core.Model(self.config.core_config(self.dtype)),
-            self.config,
-            self.tokenizer,
-            self.generation_config,
-            self.image_processor,
-        )
+        model = _core.Model(self.config.core_config(self.dtype))
+        copy = Policy(model, self.config, self.tokenizer, self.generation_config, self.image_processor)
         copy.source = self.source
         if self.lora_config is not None:
             copy.add_adapter(self.lora_config)

@@ -17,9 +17,11 @@ sys.path.append(str(ROOT))  # behind the installed packages: the ptagrpo under t
 from bench import __main__ as bench  # noqa: E402
 from bench import flops, results  # noqa: E402
 from bench.compare import Contestant, UnequalWork, check_equal, interleave  # noqa: E402
-from bench.models import config_of, make_folder, random_tokens  # noqa: E402
+from bench.models import PAPER, config_of, make_folder, random_tokens  # noqa: E402
 from bench.results import Result  # noqa: E402
+from bench.rows import large  # noqa: E402
 from bench.worker import SideAbsent, SideError, Worker  # noqa: E402
+from ptagrpo.models import ModelConfig  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +191,71 @@ def test_a_step_of_reinforcement_samples_every_token(folder, side):
 
 
 def test_long_rows_run_only_when_asked_for():
-    assert {"quickstart", "ptagrpo"} <= bench.registry().keys()
-    assert not {"quickstart", "ptagrpo"} & bench.registry(full=False).keys()
+    assert {"quickstart", "ptagrpo", "five_models"} <= bench.registry().keys()
+    assert not {"quickstart", "ptagrpo", "five_models"} & bench.registry(full=False).keys()
     assert {"bits", "grpo", "products-fp32", "attention-bf16"} <= bench.registry(full=False).keys()
+
+
+# The paper's models at full size: their shapes, and the row on cut ones.
+
+
+def test_shapes_of_the_papers_models(shared_data):
+    real = json.loads((shared_data / "checkpoints" / "llama3.2" / "config.json").read_text())
+    ours = ModelConfig.from_dict(PAPER["Llama-3.2-3B"])
+    assert ours == ModelConfig.from_dict(real).replace(
+        extra=ours.extra, bos_token_id=None, eos_token_id=128255
+    )
+    table = (shared_data / "README.md").read_text().split("## Configurations")[1]
+    lines = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
+    rows = {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in lines}
+    for name, shape in PAPER.items():
+        hidden, ffn, layers, heads, head, vocab, tied, _, extra = rows[name]
+        c = ModelConfig.from_dict(shape)
+        assert (c.hidden_size, c.intermediate_size, c.num_hidden_layers) == (
+            int(hidden),
+            int(ffn),
+            int(layers),
+        )
+        assert f"{c.num_attention_heads}/{c.num_key_value_heads}" == heads and c.head_dim == int(head)
+        assert c.vocab_size == int(vocab) and c.tie_word_embeddings == (tied == "yes")
+        assert c.family.qk_norm == ("q/k norm" in extra) and c.family.attention_bias == ("v bias" in extra)
+
+
+def test_the_least_time_of_a_rollout_by_hand(monkeypatch):
+    config = config_of("tiny")
+    layers, head = large.weight_bytes(config, "int8")
+    assert layers == flops.layer_weights(config) * 66 / 64 and head == 2 * 320 * 32
+    read = large.rollout_seconds(config, "int8", {"bandwidth": 1e-9, "bfloat16": 1e9})
+    # the prompt, 7 + 1 batches of plans, 15 of chains go through the layers; 8 + 16 draws through the head
+    assert read == pytest.approx(24 * layers + 24 * head)
+    compute = large.rollout_seconds(config, "int8", {"bandwidth": 1e9, "bfloat16": 1e-9})
+    pairs = 32 * 33 // 2 + 4 * sum(range(33, 41)) + 12 * sum(range(41, 56))
+    assert compute == pytest.approx(
+        flops.forward(config, 32 + 4 * 8 + 12 * 15, 4 * 7 + 1 + 4 + 12 * 15, pairs)
+    )
+    assert large.update_work() == (256, 224, 32 * 33 // 2 + 4 * sum(range(33, 41)) + 12 * sum(range(41, 57)))
+    work = flops.adapt(config, 256, 224, 0), flops.train(config, 256, 224, 0)
+    assert (
+        work[0] * 3 == work[1] * 2
+        and flops.adapt(config, 1, 0, 9) - flops.adapt(config, 1, 0, 0) == 3 * 4 * 32 * 2 * 9
+    )
+
+
+def test_a_step_of_each_of_the_papers_models(tmp_path, monkeypatch):
+    cut = {"num_hidden_layers": 1, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4,
+           "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 2048, "eos_token_id": 2047}  # fmt: skip
+    monkeypatch.setattr(
+        large, "PAPER", {name: {**PAPER[name], **cut} for name in ("Llama-3.2-3B", "Qwen3-14B")}
+    )
+    context = bench.Context(tmp_path, rounds=2)
+    found = large.five_models(context, "five_models")
+    assert len(found) == 7 and all(result.holds for result in found[:6])
+    assert [result.unit for result in found[:3]] == ["GiB", "tokens/s", "tokens/s"]
+    assert 0.05 < found[0].value < 1.0 and found[0].goal == 24 and found[0].peer > 0
+    assert not found[6].holds and "Qwen2.5-VL-7B" in found[6].what and found[6].note
+    monkeypatch.setattr(large, "measure", None)  # what is stored is not measured again
+    assert large.five_models(context, "five_models") == found
+    monkeypatch.undo()
+    monkeypatch.setattr(large, "machine_memory", lambda: (1 << 30, 1 << 20))
+    short = large.measure(context, "five_models", "Qwen3-14B")
+    assert not short[0].holds and "not enough memory" in short[0].note

@@ -74,7 +74,7 @@ def test_the_safetensors_library_agrees_with_the_writer(tiny_policy, tmp_path):
 def test_bfloat16_rounds_to_nearest_and_is_read_exactly(tiny_policy, tmp_path):
     policy = tiny_policy("qwen3")
     policy.save(tmp_path / "model", dtype="bfloat16")
-    header = read_header(tmp_path / "model" / "model.safetensors")
+    header, _ = read_header(tmp_path / "model" / "model.safetensors")
     assert {entry["dtype"] for name, entry in header.items() if name != "__metadata__"} == {"BF16"}
     assert json.loads((tmp_path / "model" / "config.json").read_text())["torch_dtype"] == "bfloat16"
     rounded = {k: v.astype(ml_dtypes.bfloat16).astype(np.float32) for k, v in weights_of(policy).items()}

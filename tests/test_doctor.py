@@ -13,6 +13,7 @@ from ptagrpo.generation import kv_bytes
 from ptagrpo.io import write_jsonl
 from ptagrpo.training import GRPOConfig, PTAGRPOConfig, PTAGRPOTrainer, SFTConfig, SFTTrainer
 from ptagrpo.training.dry_run import DryRun
+from ptagrpo.training.estimate import zero_forest
 
 FINE = {
     "build": {"version": "1", "compiler": "cc", "blas": "", "simd": "avx2", "sanitize": "",
@@ -128,10 +129,9 @@ def test_the_memory_of_a_dry_run_is_that_of_the_training_call(tmp_path):
     sizes = trainer.policy.model.memory()
     assert dry.memory["weights"] == dry.memory["reference policy"] == sizes["weights"]
     activations = next(size for use, size in dry.memory.items() if use.startswith("activations"))
-    forest = dry._forest()
+    forest = zero_forest(dry._lengths, dry._parents)
     assert activations == _core.train_bytes(trainer.policy.model, forest, sum(dry._lengths), "all")
-    parents = dry._forest_parents()
-    assert parents[:9] == [-1, 0, 1, 1, 1, 0, 5, 5, 5]
+    assert dry._parents[:9] == [-1, 0, 1, 1, 1, 0, 5, 5, 5]
 
 
 @pytest.mark.parametrize("options, told", [

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from ptagrpo import _core
+from ptagrpo.environment import parse_memory
 from ptagrpo.errors import ConfigError
-from ptagrpo.training.memory import MemoryPlan, parse_memory
+from ptagrpo.training.memory import MemoryPlan
 
 V, T = 150, 160
 

@@ -8,12 +8,21 @@
 
 enum { LINE = 64, HUGE_PAGE = 2 << 20 };
 
+static size_t alignment_of(size_t bytes) { return bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : LINE; }
+
+static size_t rounded(size_t bytes) {
+    const size_t alignment = alignment_of(bytes);
+    return (bytes + alignment - 1) / alignment * alignment;
+}
+
+int64_t pta_alloc_bytes(int64_t bytes) { return (int64_t)rounded((size_t)bytes); }
+
 void *pta_alloc_uninit(int64_t count, size_t size) {
     if (count < 0) return NULL;
     size_t bytes;
     if (__builtin_mul_overflow((size_t)count, size, &bytes) || bytes > PTRDIFF_MAX - 2 * HUGE_PAGE) return NULL;
-    size_t alignment = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : LINE;
-    bytes = (bytes + alignment - 1) / alignment * alignment;
+    const size_t alignment = alignment_of(bytes);
+    bytes = rounded(bytes);
     void *p = aligned_alloc(alignment, bytes ? bytes : alignment);
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     if (p && alignment == HUGE_PAGE) madvise(p, bytes, MADV_HUGEPAGE); /* a wish: the system may refuse it */

@@ -13,6 +13,8 @@ void *pta_alloc(int64_t count, size_t size);
 /* The same without zero-filling. */
 void *pta_alloc_uninit(int64_t count, size_t size);
 void pta_free(void *p);
+/* Bytes that such an array takes. */
+int64_t pta_alloc_bytes(int64_t bytes);
 
 /* A scratch buffer that only grows. Contents are lost when it grows. Zero-initialise the struct; free with
  * pta_buffer_free. pta_buffer_reserve returns NULL (and fills *err) when memory is short. */

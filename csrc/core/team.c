@@ -64,7 +64,7 @@ static void run_member(void *context, int id) {
 
 /* Scratch for a number of threads, or NULL. */
 static char *allocate(int threads, pta_error *err) {
-    int64_t bytes = (int64_t)PTA_TEAM_SHARED + (int64_t)threads * PTA_TEAM_SCRATCH;
+    const int64_t bytes = pta_team_bytes(threads);
     char *memory = pta_alloc_uninit(bytes, 1);
     if (!memory)
         pta_fail(err, PTA_E_MEMORY, "cannot allocate %lld MiB of scratch memory for %d threads", (long long)(bytes >> 20),

@@ -22,6 +22,8 @@ typedef struct {
 } pta_team;
 
 enum { PTA_TEAM_SCRATCH = 4 << 20, PTA_TEAM_SHARED = 16 << 20 };
+/* Scratch of a team. */
+static inline int64_t pta_team_bytes(int threads) { return PTA_TEAM_SHARED + (int64_t)threads * PTA_TEAM_SCRATCH; }
 
 /* Run body(team, arg) on `threads` threads (0: pta_num_threads()) of the one pool and wait for all. Where the pool is in use
  * already, the calling thread does it alone. PTA_E_MEMORY when there is no scratch: then nothing has run. */

@@ -5,10 +5,13 @@
 
 #include "../core/memory.h"
 
+pta_code pta_cache_page_bytes(int64_t *bytes, const pta_config *c, pta_error *err) {
+    return pta_checked_mul(bytes, c->L * c->K, 2 * c->D * PTA_PAGE * pta_dtype_size(c->dtype), err);
+}
+
 pta_code pta_cache_create(pta_cache **out, pta_model *model, pta_error *err) {
-    const pta_config *c = &model->config;
     int64_t bytes;
-    pta_code code = pta_checked_mul(&bytes, c->L * c->K, 2 * c->D * PTA_PAGE * pta_dtype_size(c->dtype), err);
+    pta_code code = pta_cache_page_bytes(&bytes, &model->config, err);
     if (code) return code;
     pta_cache *cache = pta_alloc(1, sizeof *cache);
     if (!cache) return pta_fail(err, PTA_E_MEMORY, "cannot allocate a cache");
@@ -159,7 +162,7 @@ static pta_code grow_table(pta_segment *s, int64_t wanted, pta_error *err) {
 
 pta_code pta_segment_reserve(pta_cache *cache, int32_t slot, int64_t tokens, pta_error *err) {
     pta_segment *s = &cache->segments[slot];
-    const int64_t wanted = (s->start + tokens + PTA_PAGE - 1) / PTA_PAGE, shared = s->start / PTA_PAGE;
+    const int64_t shared = s->start / PTA_PAGE, wanted = shared + pta_segment_pages(s->start, tokens);
     if (tokens == 0 || wanted <= s->num_pages) return PTA_OK;
     if (wanted > s->page_capacity) {
         pta_code code = grow_table(s, wanted, err);

@@ -52,6 +52,8 @@ typedef struct {
 enum { PTA_SPARE_BYTES = 64 << 20 };
 
 pta_code pta_cache_create(pta_cache **out, pta_model *model, pta_error *err);
+/* Bytes of a page. */
+pta_code pta_cache_page_bytes(int64_t *bytes, const pta_config *config, pta_error *err);
 void pta_cache_free(pta_cache *cache);
 
 /* Handles are positive: (generation << 32) + slot + 1. Slot of a live segment, or PTA_E_STATE (freed) or PTA_E_VALUE
@@ -62,6 +64,10 @@ int64_t pta_cache_handle(const pta_cache *cache, int32_t slot);
 
 /* A new empty segment after `parent` (slot or -1). */
 pta_code pta_segment_open(pta_cache *cache, int32_t *slot, int32_t parent, pta_error *err);
+/* Pages of its own that a segment has for its first `tokens` tokens when it begins at position `start`. */
+static inline int64_t pta_segment_pages(int64_t start, int64_t tokens) {
+    return tokens ? (start + tokens + PTA_PAGE - 1) / PTA_PAGE - start / PTA_PAGE : 0;
+}
 /* Give a segment pages for its first `tokens` tokens. No ancestor may be pending. */
 pta_code pta_segment_reserve(pta_cache *cache, int32_t slot, int64_t tokens, pta_error *err);
 /* Allocate hidden[C] if there is none. */

@@ -126,6 +126,14 @@ int64_t pta_step_logits_rows(const pta_config *c) {
     return rows < 16 ? 16 : rows > PTA_STEP_ROWS ? PTA_STEP_ROWS : rows;
 }
 
+int64_t pta_step_bytes(const pta_model *m, int64_t rows, int64_t more) {
+    const int64_t most = pta_step_logits_rows(&m->config), logits = rows + more;
+    pta_step s = {.num_rows = rows};
+    pta_cursor cursor = {0};
+    lay_out(&s, &cursor, m, more);
+    return (int64_t)sizeof s + cursor.used + (logits < most ? logits : most) * m->config.V * (int64_t)sizeof(float);
+}
+
 pta_code pta_step_need_logits(pta_step *s, const pta_model *m, int64_t R, pta_error *err) {
     s->logits = pta_buffer_reserve(&s->logit_memory, R * m->config.V, err);
     return s->logits ? PTA_OK : PTA_E_MEMORY;

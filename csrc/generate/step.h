@@ -53,6 +53,8 @@ pta_code pta_step_prepare(pta_step *step, const pta_cache *cache, int64_t more, 
  * step->hidden. Complete after its last barrier. True for all threads when interrupted: then step->interrupted, and *err
  * of thread 0. */
 bool pta_step_layers(const pta_team *team, pta_step *step, const pta_cache *cache, pta_error *err);
+/* Bytes of a step of `rows` rows, with `more` rows of step->hidden, and logits for all of them. */
+int64_t pta_step_bytes(const pta_model *model, int64_t rows, int64_t more);
 /* Prepare and run as a team of its own. The caller empties the batch (num_rows = 0). */
 pta_code pta_step_run(pta_step *step, const pta_cache *cache, pta_error *err);
 

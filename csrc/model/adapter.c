@@ -54,6 +54,7 @@ static void bind(pta_adapter *a, const pta_config *c) {
                     group->parts[group->count++] = (pta_adapter_part){.first = column, .width = output_width(c, p)};
             if (!group->count) continue;
             group->K = input_width(c, g);
+            if (!a->weights) continue; /* of a plan: sizes alone */
             group->a = a->weights + param->offset;
             param += group->count;
             for (int i = 0; i < group->count; i++) group->parts[i].b = a->weights + (param++)->offset;
@@ -98,12 +99,16 @@ pta_code pta_model_add_adapter(pta_model *m, int64_t rank, double scale, unsigne
     a->params = pta_alloc(2 * PTA_PROJECTIONS * c->L, sizeof(pta_param));
     a->groups = pta_alloc(PTA_GROUPS * c->L, sizeof(pta_adapter_group));
     if (a->params) describe(a, c);
-    a->weights = a->params ? pta_alloc(a->num_floats, sizeof(float)) : NULL;
-    if (!a->params || !a->groups || !a->weights) {
+    const bool planned = !m->weights.arena;
+    a->weights = a->params && !planned ? pta_alloc(a->num_floats, sizeof(float)) : NULL;
+    if (!a->params || !a->groups || (!a->weights && !planned)) {
         adapter_free(a);
         return pta_fail(err, PTA_E_MEMORY, "no memory for an adapter of rank %lld", (long long)rank);
     }
     bind(a, c);
+    pta_cursor cursor = {0};
+    packed_layout(a, &cursor, c);
+    a->packed_bytes = cursor.used;
     pta_model_drop_tape(m);
     pta_model_drop_grads(m);
     m->adapter = a;
@@ -140,9 +145,7 @@ pta_code pta_adapter_ready(pta_model *m, pta_error *err) {
     pta_adapter *a = m->adapter;
     if (!a) return PTA_OK;
     if (!a->packed_memory) {
-        pta_cursor cursor = {0};
-        packed_layout(a, &cursor, &m->config);
-        a->packed_memory = pta_alloc_uninit(cursor.used, 1);
+        a->packed_memory = pta_alloc_uninit(a->packed_bytes, 1);
         if (!a->packed_memory) return pta_fail(err, PTA_E_MEMORY, "no memory for an adapter's packed matrices");
         packed_layout(a, &(pta_cursor){a->packed_memory, 0}, &m->config);
         a->touched = true;

@@ -37,7 +37,8 @@ struct pta_adapter {
     pta_param *params;
     float *weights, *grads;     /* arenas of one layout; grads NULL until needed */
     pta_adapter_group *groups;  /* [L, PTA_GROUPS] */
-    void *packed_memory;
+    void *packed_memory;        /* packed_bytes; NULL until needed */
+    int64_t packed_bytes;
     uint64_t packed_version;    /* of the model, when they were packed */
     int64_t writers;            /* as the model's */
     bool touched;

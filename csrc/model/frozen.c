@@ -61,22 +61,26 @@ static void describe(pta_frozen_tensors *t, const pta_config *c) {
     pta_tower_describe(&c->vision, add_vision, t);
 }
 
-pta_code pta_frozen_create(pta_model *m, pta_error *err) {
+pta_code pta_frozen_plan(pta_model *m, pta_error *err) {
     const pta_config *c = &m->config;
     pta_frozen_tensors *t = &m->frozen;
     pta_cursor cursor = {0};
     t->params = pta_alloc(2 + 7 * c->L + 3 + 5 * c->vision.depth, sizeof *t->params);
     t->layers = pta_alloc(PTA_LAYER_MATRICES * c->L, sizeof *t->layers);
-    if (t->params && t->layers) {
-        lay_out(t, &cursor, c);
-        t->memory = pta_alloc(cursor.used, 1);
-    }
-    if (!t->memory)
-        return pta_fail(err, PTA_E_MEMORY, "no memory for %.2f GiB of frozen weights", (double)cursor.used / (1 << 30));
+    if (!t->params || !t->layers) return pta_fail(err, PTA_E_MEMORY, "no memory for a table of frozen weights");
+    lay_out(t, &cursor, c);
     t->bytes = cursor.used;
-    lay_out(t, &(pta_cursor){t->memory, 0}, c);
     describe(t, c);
     return c->vision.depth ? pta_tower_store_create(&m->tower, &c->vision, err) : PTA_OK;
+}
+
+pta_code pta_frozen_create(pta_model *m, pta_error *err) {
+    pta_frozen_tensors *t = &m->frozen;
+    t->memory = pta_alloc(t->bytes, 1);
+    if (!t->memory)
+        return pta_fail(err, PTA_E_MEMORY, "no memory for %.2f GiB of frozen weights", (double)t->bytes / (1 << 30));
+    lay_out(t, &(pta_cursor){t->memory, 0}, &m->config);
+    return PTA_OK;
 }
 
 void pta_frozen_free(pta_frozen_tensors *t) {

@@ -145,7 +145,7 @@ static pta_code check_config(const pta_config *c, pta_error *err) {
     return PTA_OK;
 }
 
-pta_code pta_model_create(pta_model **out, const pta_config *config, pta_error *err) {
+pta_code pta_model_plan(pta_model **out, const pta_config *config, pta_error *err) {
     pta_code code = check_config(config, err);
     if (code) return code;
     pta_model *m = pta_alloc(1, sizeof *m);
@@ -161,14 +161,25 @@ pta_code pta_model_create(pta_model **out, const pta_config *config, pta_error *
     }
     memcpy(m->config.inv_freq, config->inv_freq, (size_t)(config->D / 2) * sizeof(double));
     describe(m);
+    if (m->config.frozen) code = pta_frozen_plan(m, err);
+    if (code)
+        pta_model_free(m);
+    else
+        *out = m;
+    return code;
+}
+
+pta_code pta_model_create(pta_model **out, const pta_config *config, pta_error *err) {
+    pta_model *m = NULL;
+    pta_code code = pta_model_plan(&m, config, err);
+    if (code) return code;
     code = make_tensors(&m->weights, m, true, err);
     if (!code && m->config.frozen) code = pta_frozen_create(m, err);
-    if (code) {
+    if (code)
         pta_model_free(m);
-        return code;
-    }
-    *out = m;
-    return PTA_OK;
+    else
+        *out = m;
+    return code;
 }
 
 void pta_model_free(pta_model *m) {
@@ -223,16 +234,18 @@ static int64_t packed_bytes(const pta_config *c) {
 
 pta_model_memory pta_model_get_memory(const pta_model *m) {
     const pta_trainable trained = pta_model_trainable(m);
+    const pta_adapter *a = m->adapter;
     const int64_t of_tower = m->config.vision.depth ? pta_tower_store_bytes(&m->config.vision) : 0;
     int64_t arena = m->num_floats * (int64_t)sizeof(float) + m->frozen.bytes + (m->config.frozen ? of_tower : 0);
-    const int64_t packed = m->config.frozen ? 0 : packed_bytes(&m->config) + of_tower;
+    const int64_t decoder = m->config.frozen ? 0 : packed_bytes(&m->config), tower = m->config.frozen ? 0 : of_tower;
+    const int64_t packed = decoder + tower + (a ? a->packed_bytes : 0);
     const int64_t gradients = trained.num_floats * (int64_t)sizeof(float);
-    if (m->adapter) arena += gradients;
+    if (a) arena += gradients;
     int64_t kept = m->tape_memory.capacity + m->head_memory.capacity + m->backward_memory.capacity +
                    m->vision_memory.capacity + m->input_gradients.capacity;
-    const int64_t now = (m->packed.memory ? packed - of_tower : 0) + (m->tower.memory && !m->config.frozen ? of_tower : 0);
-    pta_model_memory memory = {arena, now, trained.grads ? gradients : 0,
-                               kept * (int64_t)sizeof(float), 0};
+    const int64_t now = (m->packed.memory ? decoder : 0) + (m->tower.memory ? tower : 0) +
+                        (a && a->packed_memory ? a->packed_bytes : 0);
+    pta_model_memory memory = {arena, now, trained.grads ? gradients : 0, kept * (int64_t)sizeof(float), 0};
     memory.to_allocate = (packed - memory.packed) + (gradients - memory.gradients);
     return memory;
 }
@@ -326,10 +339,19 @@ void pta_model_zero_grads(pta_model *m) {
     m->grads_zero = !m->grads_seen;
 }
 
+static int64_t rope_capacity(const pta_model *m, int64_t count) {
+    int64_t capacity = m->rope_capacity ? m->rope_capacity : 256;
+    while (capacity < count) capacity *= 2;
+    return capacity;
+}
+
+int64_t pta_model_rope_bytes(const pta_model *m, int64_t count) {
+    return rope_capacity(m, count) * m->config.D * (int64_t)sizeof(float);
+}
+
 pta_code pta_model_need_rope(pta_model *m, int64_t count, pta_error *err) {
     if (count <= m->rope_capacity) return PTA_OK;
-    int64_t D = m->config.D, capacity = m->rope_capacity ? m->rope_capacity : 256;
-    while (capacity < count) capacity *= 2;
+    const int64_t D = m->config.D, capacity = rope_capacity(m, count);
     float *rope = pta_alloc_uninit(capacity * D, sizeof(float));
     if (!rope) return pta_fail(err, PTA_E_MEMORY, "no memory for rotary angles of %lld positions", (long long)capacity);
     for (int64_t t = 0; t < capacity; t++)

@@ -137,6 +137,9 @@ typedef struct {
 /* Allocate a model of zero weights. Takes a copy of config->inv_freq. */
 pta_code pta_model_create(pta_model **out, const pta_config *config, pta_error *err);
 void pta_model_free(pta_model *m);
+/* A model without memory for its weights, however large: pta_model_get_memory, pta_model_train_bytes and the like say of it
+ * what they would say of a real one, and an adapter can be added. Nothing else may be called but pta_model_free. */
+pta_code pta_model_plan(pta_model **out, const pta_config *config, pta_error *err);
 
 /* What is trained: the weights, or the adapter's. grads: NULL until pta_model_need_grads. */
 typedef struct {
@@ -182,12 +185,14 @@ pta_code pta_model_need_packed(pta_model *m, pta_error *err);
 bool pta_model_packed_fresh(const pta_model *m);
 /* Whether an extra of rows fits the model: PTA_E_VALUE when it has three positions and the model one, or another width. */
 pta_code pta_model_check_extra(const pta_model *m, const pta_extra *extra, pta_error *err);
-/* Make m->rope cover positions [0, count). */
+/* Make m->rope cover positions [0, count), and the bytes that it then has. */
 pta_code pta_model_need_rope(pta_model *m, int64_t count, pta_error *err);
+int64_t pta_model_rope_bytes(const pta_model *m, int64_t count);
 
-/* Frozen matrices (model/frozen.c): memory, the number of a tensor by its name (-1: none), rows of it in and out as float32.
+/* Frozen matrices (model/frozen.c): shapes, memory, the number of a tensor by its name (-1: none), rows of it in and out as float32.
  * PTA_E_VALUE: rows outside; PTA_E_NONFINITE names the element, and nothing has changed. */
-pta_code pta_frozen_create(pta_model *m, pta_error *err);
+pta_code pta_frozen_plan(pta_model *m, pta_error *err); /* shapes and bytes, no memory */
+pta_code pta_frozen_create(pta_model *m, pta_error *err); /* a plan's memory */
 void pta_frozen_free(pta_frozen_tensors *t);
 int64_t pta_frozen_find(const pta_model *m, const char *name);
 pta_code pta_frozen_set_rows(pta_model *m, int64_t index, const float *w, int64_t first, int64_t count, pta_error *err);

@@ -58,11 +58,14 @@ pta_code pta_adamw_create(pta_adamw **out, const pta_model *model, double beta1,
     *o = (pta_adamw){beta1, beta2, eps, 0, count, pta_alloc(count, sizeof(float)), pta_alloc(count, sizeof(float))};
     if (!o->m || !o->v) {
         pta_adamw_free(o);
-        return pta_fail(err, PTA_E_MEMORY, "no memory for %.2f GiB of moments",
-                        2.0 * (double)count * sizeof(float) / (1 << 30));
+        return pta_fail(err, PTA_E_MEMORY, "no memory for %.2f GiB of moments", (double)pta_adamw_bytes(model) / (1 << 30));
     }
     *out = o;
     return PTA_OK;
+}
+
+int64_t pta_adamw_bytes(const pta_model *model) {
+    return 2 * pta_model_trainable(model).num_floats * (int64_t)sizeof(float);
 }
 
 void pta_adamw_free(pta_adamw *o) {

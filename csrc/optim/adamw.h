@@ -27,6 +27,8 @@ typedef struct {
 pta_code pta_adamw_create(pta_adamw **out, const pta_model *model, double beta1, double beta2, double eps,
                           pta_error *err);
 void pta_adamw_free(pta_adamw *o);
+/* Bytes of the moments of what a model trains. */
+int64_t pta_adamw_bytes(const pta_model *model);
 
 /* One step with the model's gradients, which are only read, or set to zero in the same sweep with `zero_grad`. Packed
  * weights that were up to date are so afterwards. *grad_norm: the norm before clipping. max_norm <= 0: no

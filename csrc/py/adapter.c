@@ -8,7 +8,7 @@
 static const char *const projections[] = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
 enum { PROJECTIONS = sizeof projections / sizeof projections[0] };
 
-static int read_targets(PyObject *names, unsigned *targets) {
+int pta_py_read_targets(PyObject *names, unsigned *targets) {
     PyObject *list = PySequence_Fast(names, "targets: expected a list of names");
     *targets = 0;
     for (Py_ssize_t i = 0; list && i < PySequence_Fast_GET_SIZE(list); i++) {
@@ -44,7 +44,7 @@ PyObject *pta_py_model_add_adapter(PyObject *object, PyObject *args, PyObject *k
     PyObject *list;
     unsigned targets;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "LdO:add_adapter", names, &rank, &scale, &list) ||
-        read_targets(list, &targets) || pta_py_acquire(&self->busy, "Model"))
+        pta_py_read_targets(list, &targets) || pta_py_acquire(&self->busy, "Model"))
         return NULL;
     pta_error err = {0};
     pta_code code = pta_model_add_adapter(self->model, rank, scale, targets, &err);

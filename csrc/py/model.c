@@ -83,7 +83,7 @@ static int config_weights(PyObject *config, int *frozen) {
     return -1;
 }
 
-static int read_config(PyObject *config, pta_config *c) {
+int pta_py_read_config(PyObject *config, pta_config *c) {
     enum { KEYS = 12 };
     double eps;
     const int dtype = config_dtype(config, &c->dtype), weights = dtype < 0 ? -1 : config_weights(config, &c->frozen);
@@ -116,7 +116,7 @@ static PyObject *model_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     PyObject *dict;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Model", names, &PyDict_Type, &dict)) return NULL;
     pta_config config = {0};
-    if (read_config(dict, &config)) return NULL;
+    if (pta_py_read_config(dict, &config)) return NULL;
     pta_py_model *self = (pta_py_model *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     pta_error err = {0};

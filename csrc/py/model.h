@@ -10,6 +10,11 @@ PyObject *pta_py_lease(pta_py_model *model, bool adapter);
 int pta_py_add_lease(PyObject *module);
 /* dict of writable views of `arena`, which `owner` keeps alive. New reference. */
 PyObject *pta_py_named_views(const pta_param *params, int64_t count, PyObject *owner, float *arena);
+/* Arguments: a Model's configuration (inv_freq borrowed from it), names of projections as bits, what activations to keep.
+ * 0, or -1 with an exception set. */
+int pta_py_read_config(PyObject *config, pta_config *out);
+int pta_py_read_targets(PyObject *names, unsigned *targets);
+int pta_py_read_keep(const char *text, pta_keep *keep);
 
 PyObject *pta_py_model_add_adapter(PyObject *model, PyObject *args, PyObject *kwargs);
 PyObject *pta_py_model_remove_adapter(PyObject *model, PyObject *ignored);

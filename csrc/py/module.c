@@ -94,6 +94,7 @@ static int module_exec(PyObject *module) {
     if (pta_py_add_ops(module) < 0) return -1;
     if (pta_py_add_kernels(module) < 0) return -1;
     if (pta_py_add_attention(module) < 0) return -1;
+    if (pta_py_add_plan(module) < 0) return -1;
     return 0;
 }
 

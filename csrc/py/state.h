@@ -60,6 +60,7 @@ int pta_py_add_optim(PyObject *module);
 int pta_py_add_ops(PyObject *module);
 int pta_py_add_kernels(PyObject *module);
 int pta_py_add_attention(PyObject *module);
+int pta_py_add_plan(PyObject *module);
 
 /* Create a heap type of `module`, put it into *slot of the module's state and into the module. 0 or -1. */
 int pta_py_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot);

@@ -18,7 +18,7 @@ typedef struct {
     PyObject *logprobs, *entropies; /* new float32[N] */
 } pass;
 
-static int read_keep(const char *text, pta_keep *keep) {
+int pta_py_read_keep(const char *text, pta_keep *keep) {
     if (!strcmp(text, "all"))
         *keep = PTA_KEEP_ALL;
     else if (!strcmp(text, "inputs"))
@@ -31,7 +31,7 @@ static int read_keep(const char *text, pta_keep *keep) {
 }
 
 static int pass_begin(pass *p, PyObject *source, PyObject *target, const char *keep) {
-    if (read_keep(keep, &p->keep)) return -1;
+    if (pta_py_read_keep(keep, &p->keep)) return -1;
     p->source = pta_py_vector(source, "source", NPY_INT32, -1, "N", &p->N);
     if (!p->source) return -1;
     p->target = pta_py_vector(target, "target", NPY_INT32, p->N, "N", NULL);
@@ -193,7 +193,7 @@ static PyObject *train_bytes(PyObject *module, PyObject *args) {
     pta_keep keep = PTA_KEEP_NOTHING;
     if (!PyArg_ParseTuple(args, "O!O!ns:train_bytes", state->model_type, &model, state->forest_type, &forest, &targets,
                           &text) ||
-        (strcmp(text, "nothing") && read_keep(text, &keep)))
+        (strcmp(text, "nothing") && pta_py_read_keep(text, &keep)))
         return NULL;
     int64_t bytes = pta_model_train_bytes(model->model, forest->forest, targets, keep);
     return bytes < 0 ? PyErr_NoMemory() : PyLong_FromLongLong(bytes);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import CheckpointError
@@ -33,6 +34,7 @@ def resolve_folder(
     token: str | bool | None = None,
     local_files_only: bool = False,
     cache_dir: str | os.PathLike | None = None,
+    patterns: Sequence[str] = ALLOW_PATTERNS,
 ) -> Path:
     """Return the folder of a model: `path_or_repo` itself when it is a folder, else a snapshot of the hub's
     repository.
@@ -42,7 +44,7 @@ def resolve_folder(
         revision: branch, tag or commit on the hub.
         token: access token; None uses the one that `huggingface_hub` keeps, False none.
         local_files_only: use what the hub's cache already has, never the network.
-        cache_dir: where `huggingface_hub` keeps its files.
+        cache_dir: where `huggingface_hub` keeps its files. patterns: names of the files that are fetched from the hub.
 
     Raises:
         CheckpointError: there is no such folder and it is not a hub id, or the hub cannot deliver it.
@@ -64,7 +66,7 @@ def resolve_folder(
             token=token,
             local_files_only=local_files_only,
             cache_dir=cache_dir,
-            allow_patterns=list(ALLOW_PATTERNS),
+            allow_patterns=list(patterns),
         )
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
         where = "the local cache" if local_files_only else "the hub"

@@ -2,7 +2,7 @@
 
 Every header of every file is checked before the first weight is written, so a damaged or unfitting checkpoint
 leaves the model as it was. A tensor is read in blocks of rows, so that memory holds the model and one block,
-never two copies.
+never two copies. Blocks are read, not mapped: pages of a mapped file that have been touched count as the process's.
 """
 
 from __future__ import annotations
@@ -13,21 +13,25 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes  # noqa: F401  (registers bfloat16 with NumPy)
+import ml_dtypes
 import numpy as np
 import safetensors
 
 from .. import _core
 from ..errors import CheckpointError
 from ..models.config import ModelConfig, read_json_object
+from .fitting import check_fits
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-FLOAT_TYPES = ("F32", "F16", "BF16")
+FLOAT_TYPES: dict[str, Any] = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 BLOCK_ELEMENTS = 1 << 22  # numbers converted at once
 
 
 def load_model(
-    path: str | Path, dtype: str = "float32", quantization: str | None = None
+    path: str | Path,
+    dtype: str = "float32",
+    quantization: str | None = None,
+    max_memory: str | int | None = None,
 ) -> tuple[_core.Model, ModelConfig]:
     """Read a model folder: config.json and safetensors weights (float32, float16 or bfloat16), to float32 masters or to
     frozen matrices. Memory holds the model in its final form and one block of rows.
@@ -35,13 +39,17 @@ def load_model(
     Args:
         dtype: the model's type of working weights and activations, "float32" or "bfloat16".
         quantization: "int8", "int4" or "bfloat16": the matrices are frozen, in that form alone.
+        max_memory: see `fitting.check_fits`.
 
     Raises:
         CheckpointError: something is missing, damaged, or not supported; names the file and the tensor.
+        ConfigError: it cannot fit into max_memory; nothing has been read.
         MemoryError: the model does not fit.
     """
     folder = Path(path)
     config = ModelConfig.from_file(folder / "config.json")
+    if max_memory is not None:
+        check_fits(str(path), config, dtype, quantization, max_memory)
     plan = _plan(folder, config)  # before allocating: a bad checkpoint costs nothing
     model = _core.Model(config.core_config(dtype, quantization))
     _read_all(folder, plan, model)
@@ -147,21 +155,38 @@ def _open(file: Path) -> Any:
 
 def _read_all(folder: Path, plan: Mapping[str, list[tuple[str, str]]], model: _core.Model) -> None:
     weights, frozen = model.parameters(), model.frozen_parameters()
-    with ExitStack() as stack:
-        handles = {file: stack.enter_context(_open(folder / file)) for file in plan}
+    with ExitStack() as stack:  # all are open before the first weight is written
+        handles = {file: stack.enter_context(open(folder / file, "rb", buffering=0)) for file in plan}
         for file, names in plan.items():
+            header, data = read_header(folder / file)
             for stored, name in names:
-                part = handles[file].get_slice(stored)
                 shape = frozen.get(name) or weights[name].shape
-                for rows in _row_blocks(shape):
-                    block = part[rows].reshape(-1, *shape[1:])  # a convolution's kernel is a matrix here
+                for rows, block in _blocks(handles[file], header[stored], data, shape):
                     if name not in frozen:
                         weights[name][rows] = block
                         continue
                     try:
-                        model.set_rows(name, rows.start, np.ascontiguousarray(block, np.float32))
+                        model.set_rows(name, rows.start, block.astype(np.float32))
                     except FloatingPointError as error:
                         raise CheckpointError(f"{folder / file}: {error}; it cannot be quantised") from error
+
+
+def _blocks(
+    handle: Any, entry: Mapping[str, Any], data: int, shape: tuple[int, ...]
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """A tensor's rows, some at a time. entry: of the file's header; data: where the numbers of the file begin."""
+    dtype = np.dtype(FLOAT_TYPES[entry["dtype"]])
+    width = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+    for rows in _row_blocks(shape):
+        block = np.empty((rows.stop - rows.start, *shape[1:]), dtype)
+        handle.seek(data + entry["data_offsets"][0] + rows.start * width)
+        view = memoryview(block.reshape(-1).view(np.uint8))
+        while len(view):
+            count = handle.readinto(view)
+            if not count:
+                raise CheckpointError(f"{handle.name}: ends before its last tensor")
+            view = view[count:]
+        yield rows, block
 
 
 def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
@@ -171,8 +196,8 @@ def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
         yield slice(start, min(start + step, shape[0]))
 
 
-def read_header(file: Path) -> dict[str, Any]:
-    """The JSON header of a safetensors file, unchecked: for inspection and tests."""
+def read_header(file: Path) -> tuple[dict[str, Any], int]:
+    """The JSON header of a safetensors file, unchecked, and where its numbers begin."""
     with open(file, "rb") as handle:
         size = int.from_bytes(handle.read(8), "little")
-        return json.loads(handle.read(size))
+        return json.loads(handle.read(size)), 8 + size

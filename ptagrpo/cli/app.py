@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import app_study
+from . import app_estimate, app_study
 from .arguments import TYPERS_OWN, as_pairs, normalise, read_yaml, unknown_key
 
 app = typer.Typer(
@@ -399,6 +399,7 @@ def benchmarks(
 
 
 app_study.add_commands(app)
+app_estimate.add_commands(app)
 
 
 @app.command(epilog="Example: ptagrpo doctor")

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from .. import environment
-from ..training.memory import machine_memory
+from ..environment import machine_memory
 
 GIB = 1024**3
 READERS = {

@@ -10,12 +10,12 @@ import numpy as np
 import yaml
 
 from .. import _core
+from ..environment import machine_memory
 from ..generation import kv_bytes
 from ..rollouts.prompts import encode_prompt
 from .config import GRPOConfig, PTAGRPOConfig
+from .estimate import rollout_segments, zero_forest
 from .loop import Trainer
-from .memory import machine_memory
-from .rollout_step import sampling_params
 from .schedule import warmup_length
 
 TIMED_TOKENS = 256  # of the forward pass that is timed
@@ -34,7 +34,7 @@ class DryRun:
         self._trainer, self._args = trainer, trainer.args
         self.steps = trainer._total_steps()
         self._rl = isinstance(trainer.args, GRPOConfig)
-        self._lengths, self._prompt, per_step = self._sizes()
+        self._lengths, self._parents, self._prompt, per_step = self._sizes()
         self.tokens_per_step = per_step
         self.memory = self._memory()
         self.seconds = self._time() * 3.0 * per_step * self.steps if timed else None
@@ -54,50 +54,28 @@ class DryRun:
         lines += ["", "What looks wrong:" if self.doubts else "Nothing looks wrong."]
         return lines + [f"  - {doubt}" for doubt in self.doubts]
 
-    def _sizes(self) -> tuple[list[int], int, int]:
-        """(token counts of a micro-batch's segments, longest prompt, tokens of an optimizer step at most)."""
+    def _sizes(self) -> tuple[list[int], list[int], int, int]:
+        """(token counts of a micro-batch's segments: roots, or prompts with their plans and chains; their parents;
+        longest prompt; tokens of an optimizer step at most).
+        """
         trainer, args = self._trainer, self._args
         limit = trainer._memory.micro_batch_tokens
         if not self._rl:
             lengths = sorted((len(record.token_ids) for record in trainer._records), reverse=True)
             rows = lengths[: args.per_device_train_batch_size]
             fitting = max(1, int(np.searchsorted(np.cumsum(rows), limit, side="right")))
-            return rows[:fitting], 0, sum(lengths[: trainer._batch_size])
+            return rows[:fitting], [-1] * len(rows[:fitting]), 0, sum(lengths[: trainer._batch_size])
         prompts = trainer._sampler._prompts
         prompt = max(len(encode_prompt(trainer.policy, question)) for question in prompts)
-        plan = sampling_params(args).plan_limit
-        if isinstance(args, PTAGRPOConfig):
-            chains = [args.max_completion_length - plan] * args.cots_per_plan
-            group = [prompt] + [plan, *chains] * args.num_plans
-        else:
-            group = [prompt] + [args.max_completion_length] * args.num_generations
-        fitting = max(1, min(args.questions_per_step, limit // sum(group)))
-        return group * fitting, prompt, sum(group) * args.questions_per_step
-
-    def _forest(self) -> _core.Forest:
-        """A micro-batch of the largest kind: roots (SFT), or prompts with their plans and chains."""
-        ends = np.concatenate([[0], np.cumsum(self._lengths)]).astype(np.int32)
-        return _core.Forest(
-            np.zeros(int(ends[-1]), np.int32), ends, np.array(self._forest_parents(), np.int32)
-        )
-
-    def _forest_parents(self) -> list[int]:
-        args, count = self._args, len(self._lengths)
-        if not self._rl:
-            return [-1] * count
-        tree = isinstance(args, PTAGRPOConfig)
-        group: list[int] = [-1]
-        for _ in range(args.num_plans if tree else args.num_generations):
-            group.append(0)
-            group += [len(group) - 1] * (args.cots_per_plan if tree else 0)
-        width = len(group)
-        return [start + parent if parent >= 0 else -1 for start in range(0, count, width) for parent in group]
+        group = sum(rollout_segments(args, prompt)[0])
+        fitting = max(1, min(args.questions_per_step, limit // group))
+        return *rollout_segments(args, prompt, fitting), prompt, group * args.questions_per_step
 
     def _memory(self) -> dict[str, int]:
         trainer = self._trainer
         model = trainer.policy.model
         sizes = model.memory()
-        forest, targets = self._forest(), sum(self._lengths)
+        forest, targets = zero_forest(self._lengths, self._parents), sum(self._lengths)
         mode = "inputs" if self._args.gradient_checkpointing else "all"
         activations = _core.train_bytes(model, forest, targets, mode)
         if self._args.gradient_checkpointing is None and activations > trainer._memory.budget:

@@ -7,62 +7,16 @@ last bits of some sums (norm, bias and embedding gradients; all gradients in bfl
 
 from __future__ import annotations
 
-import os
-import re
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from .. import _core
+from ..environment import gib, machine_memory, parse_memory, resident_memory
 from ..errors import ConfigError
 from ..packing import Batch
+from .estimate import zero_forest
 
 MOST_TOKENS, LEAST_TOKENS = 16384, 1024
 PROBE_TOKENS = 1024
-UNITS = {"": 1, "B": 1, **{u + s: 1024**p for p, u in enumerate("KMGT", 1) for s in ("", "B", "IB")}}
-
-
-def parse_memory(text: str | int, total: int) -> int:
-    """Bytes of "12GiB", "800 MB", "50%" (of `total`) or a number of bytes. Units count in powers of 1024.
-
-    Raises:
-        ConfigError: something else.
-    """
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*|%)\s*", str(text))
-    unit = match[2].upper() if match else None
-    try:
-        number = float(match[1]) if match else -1.0
-    except ValueError:
-        number = -1.0
-    if number <= 0 or (unit != "%" and unit not in UNITS):
-        raise ConfigError(f"max_memory: expected something like '12GiB' or '50%', got {text!r}")
-    return int(number * total / 100 if unit == "%" else number * UNITS[unit])
-
-
-def machine_memory() -> tuple[int, int]:
-    """(total, available) bytes of this machine, or of the control group that the process runs in."""
-    found = {}
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        name, _, value = line.partition(":")
-        found[name] = int(value.split()[0]) * 1024 if value.split() else 0
-    total, available = found["MemTotal"], found.get("MemAvailable", found["MemFree"])
-    for limit_file, usage_file in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        try:
-            limit, usage = (Path(file).read_text().strip() for file in (limit_file, usage_file))
-        except OSError:
-            continue
-        if limit.isdigit() and int(limit) < total:
-            total, available = int(limit), min(available, int(limit) - int(usage))
-    return total, max(0, available)
-
-
-def resident_memory() -> int:
-    """Bytes that this process has in memory now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class MemoryPlan:
@@ -88,6 +42,13 @@ class MemoryPlan:
         self.budget = free - self._missing
         self.micro_batch_tokens = args.max_tokens_per_micro_batch or self._fitting_tokens()
 
+    def reserve(self, size: int) -> None:
+        """Leave so many bytes to something else: sampling, whose memory comes beside that of the activations, which a
+        model keeps.
+        """
+        self.budget -= size
+        self.micro_batch_tokens = self._args.max_tokens_per_micro_batch or self._fitting_tokens()
+
     def restore(self, tokens: int | None) -> None:
         """Cut micro-batches as the run of a checkpoint did, unless an option says otherwise."""
         if tokens and self._args.max_tokens_per_micro_batch is None:
@@ -107,22 +68,17 @@ class MemoryPlan:
             if needed <= self.budget:
                 return mode
         raise ConfigError(
-            f"a micro-batch of {batch.num_tokens} tokens needs {_gib(needed)} for activations"
-            f"{' even with gradient_checkpointing' if mode == 'inputs' else ''}, but {_gib(max(0, self.budget))} are "
-            f"left of max_memory ({self._args.max_memory or '80 % of what was free'}) beside weights, gradients and "
-            "moments. Give more memory (max_memory), smaller micro-batches (max_tokens_per_micro_batch), shorter or "
-            "fewer responses to a question, or gradient_checkpointing=True"
+            f"a micro-batch of {batch.num_tokens} tokens needs {gib(needed)} for activations"
+            f"{' even with gradient_checkpointing' if mode == 'inputs' else ''}, but {gib(max(0, self.budget))} are "
+            f"left of max_memory ({self._args.max_memory or '80 % of what was free'}) beside weights, gradients, "
+            "moments and sampling. Give more memory (max_memory), smaller micro-batches (max_tokens_per_micro_batch), "
+            "shorter or fewer responses to a question, or gradient_checkpointing=True"
         )
 
     def _fitting_tokens(self) -> int:
-        tokens = np.zeros(PROBE_TOKENS, np.int32)
-        forest = _core.Forest(tokens, np.array([0, PROBE_TOKENS], np.int32), np.array([-1], np.int32))
+        forest = zero_forest([PROBE_TOKENS], [-1])
         mode = "inputs" if self._args.gradient_checkpointing else "all"
         fixed = _core.train_bytes(self._model, forest, 1, mode)
         each = _core.train_bytes(self._model, forest, PROBE_TOKENS, mode) / PROBE_TOKENS
         fits = int((self.budget - (fixed - each * PROBE_TOKENS if fixed > each * PROBE_TOKENS else 0)) / each)
         return min(MOST_TOKENS, max(LEAST_TOKENS, fits // 1024 * 1024))
-
-
-def _gib(count: int) -> str:
-    return f"{count / 1024**3:.2f} GiB"

@@ -80,7 +80,7 @@ def take_model(
             model,
             dtype=wanted or args.model_init_dtype or "float32",
             **_quantization(trainer, args),
-            **options,
+            **{"max_memory": args.max_memory, **options},
         )
     else:
         raise ConfigError(

@@ -28,6 +28,7 @@ from ..rewards import RewardStats, score_groups
 from ..template import build_prompt, picture_prompt
 from . import fingerprints, pictures, rl_files
 from .config import GRPOConfig, PTAGRPOConfig
+from .estimate import sampling_bytes
 from .loop import StepResult, Trainer
 from .metrics import own_metrics
 from .plan_warnings import PlanWarnings
@@ -86,6 +87,7 @@ class GRPOTrainer(Trainer):
         self._judge: Judge | None = None
         self._users = 0
         self._sampler = self._sampler_of(self._questions)
+        self._memory.reserve(sampling_bytes(self.policy, self.args, self._sampler.longest_prompt()))
         self._data_fingerprint = fingerprints.rows_fingerprint(self._questions)
         self._reference: Policy | None = None
         if self.args.beta > 0.0:  # with an adapter: the policy without it
