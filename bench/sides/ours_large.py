@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
@@ -9,6 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import ptagrpo
 from bench.compare import peak_bytes
@@ -20,19 +23,30 @@ SEED = 1  # with 0 a draw of a random model meets the end of text, which ends a 
 IMPORTED_BYTES = peak_bytes(os.getpid())
 
 
+def picture(side: int) -> bytes:
+    """A PNG of random pixels."""
+    from PIL import Image
+
+    pixels = np.random.default_rng(5).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 class Side:
     """A policy of a configuration.
 
     Args:
         config: dict of a config.json. quantization: of its frozen weights. limit: bytes of address space that the
-            process may have from now on, so that it fails where it would take more.
+            process may have from now on, so that it fails where it would take more. image: side, in pixels, of a
+            picture that the question has; 0: none.
     """
 
-    def __init__(self, config: dict[str, Any], quantization: str, limit: int):
+    def __init__(self, config: dict[str, Any], quantization: str, limit: int, image: int = 0):
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        self._limit = limit
+        self._limit, self._image = limit, image
         with tempfile.TemporaryDirectory(prefix="ptagrpo-bench-") as folder:
-            write_tokenizer(Path(folder), config["vocab_size"])
+            write_tokenizer(Path(folder), config["vocab_size"], bool(image))
             tokenizer = Tokenizer.from_folder(folder)
         start = time.perf_counter()
         self._policy = ptagrpo.Policy.from_config(
@@ -56,8 +70,11 @@ class Side:
                 max_plan_length=plan, max_completion_length=plan + chain, save_strategy="no", disable_tqdm=True,
                 prompt_style="raw", max_memory=str(self._limit), seed=SEED,
             )  # fmt: skip
+            question = {"prompt": random_question(prompt), "answer": "1"}
+            if self._image:
+                question["image"] = picture(self._image)
             trainer = ptagrpo.PTAGRPOTrainer(
-                self._policy, uneven, args, [{"prompt": random_question(prompt), "answer": "1"}],
+                self._policy, uneven, args, [question],
                 peft_config=ptagrpo.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"),
             )  # fmt: skip
             trainer.train()
