@@ -53,6 +53,7 @@ def run(names: Sequence[str], known: dict[str, Measure], context: Context, folde
     about = {**results.machine(), "rounds": context.rounds}
     for name in names:
         print(f"bench: {name}", file=sys.stderr, flush=True)
+        context.probes.forget()
         try:
             found = known[name](context)
         except SideError as error:

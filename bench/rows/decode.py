@@ -49,8 +49,9 @@ def decode(context: Any, row: str, chains: int, figure: int, goal: float) -> lis
     sides += [Contestant(name, "llama_cpp_decode", {"folder": folder, "chains": chains, "context": size,
                                                     "flash_attention": flash}, timed, prepare)
               for name, flash in names.items()]  # fmt: skip
-    probes = context.probes.measure()
+    context.probes.measure()
     found = interleave(sides, context.rounds)
+    probes = context.probes.measure()
     count = chains * new_tokens
     for name, runs in found.items():
         if runs.absent:

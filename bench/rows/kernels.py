@@ -61,7 +61,7 @@ def products(context: Any, row: str, dtype: str, figure: int, least: float) -> l
         shapes = shapes[:2]
     sizes = [(TOKENS, outputs, inputs) for _, outputs, inputs, _ in shapes]
     repeats = [max(1, 10**8 // (outputs * inputs) // 3) for _, outputs, inputs, _ in shapes]
-    peak = context.probes.measure().get(dtype)
+    context.probes.measure()
     sides: dict[str, tuple[str, dict[str, str]]] = {"ours": ("", {})}
     if dtype == "float32":
         sides |= {"OpenBLAS": ("openblas", {})} | {
@@ -78,6 +78,7 @@ def products(context: Any, row: str, dtype: str, figure: int, least: float) -> l
             context.rounds,
         )
         seconds = {name: medians(runs) for name, runs in found.items()}
+        peak = context.probes.measure().get(dtype)
         work = [2e-9 * TOKENS * outputs * inputs for _, outputs, inputs, _ in shapes]
         counts = [count for *_, count in shapes]
         speed = {name: sumprod(work, counts) / sumprod(times, counts) for name, times in seconds.items()}
@@ -101,11 +102,12 @@ def attention(context: Any, row: str, dtype: str) -> list[Result]:
     c = config_of(SHAPE)
     heads = (c.num_attention_heads, c.num_key_value_heads, c.head_dim)
     lengths = LENGTHS[:1] if context.quick else LENGTHS
-    peak = context.probes.measure().get(dtype)
+    context.probes.measure()
     results = []
     for direction, factor, least in (("forward", 1, 0.75), ("backward", 2, 0.65)):
         arguments = {"direction": direction, "dtype": dtype, "heads": heads, "lengths": lengths}
         found = interleave([Contestant("ours", "ours_kernels", {}, ("attention", arguments))], context.rounds)
+        peak = context.probes.measure().get(dtype)
         for length, seconds in zip(lengths, medians(found["ours"]), strict=True):
             work = factor * 4 * heads[0] * heads[2] * flops.causal_pairs([length])
             speed = 1e-9 * work / seconds

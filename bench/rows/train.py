@@ -89,8 +89,9 @@ def large(context: Any, row: str, sequences: int, length: int, precision: str) -
     kinds = ["float32"] if precision == "float32" else ["autocast", "bfloat16"]
     peers = {f"{kind}, {'compiled' if compiled else 'eager'}": {"precision": kind, "compiled": compiled}
              for kind in kinds for compiled in (False, True)}  # fmt: skip
-    peak = context.probes.measure().get(precision)
+    context.probes.measure()
     found = compare(context, shape, sequences, length, precision, peers, together=False)
+    peak = context.probes.measure().get(precision)
     work = operations(shape, sequences, length)
     what = f"train step, {precision}, {sequences} × {length}"
     if precision == "float32":

@@ -85,5 +85,5 @@ TARGET static void pack_columns(void *to, int64_t stride, pta_matrix from, int64
 const pta_kernel pta_amx = {.name = "amx-bf16", .rows = ROWS, .row_step = HALF, .step = STEP, .a_size = 2, .b_size = 2,
                             .block = 1024, .rows_only = true, .tile = tile, .pack_rows = pta_dot_rows,
                             .pack_columns = pack_columns, .pack_panel = pta_dot_panel, .pack_weights = pta_dot_weights,
-                            .round = pta_dot_round, .begin = begin, .end = end, .small_rows = ROWS};
+                            .round = pta_dot_round, .widen = pta_dot_widen, .begin = begin, .end = end, .small_rows = ROWS};
 #endif

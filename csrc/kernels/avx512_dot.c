@@ -7,7 +7,7 @@
 
 #include "bf16_pack.h"
 
-enum { ROWS = 12, LANES = 16 };
+enum { ROWS = 12, LANES = 16, AHEAD = 8448 /* bytes of frozen integers: four groups of int8 */ };
 #define TARGET PTA_TARGET_DOT
 #define UNROLL _Pragma("GCC unroll 16")
 
@@ -133,9 +133,36 @@ TARGET void pta_dot_weights(void *to, const float *w, int64_t ld, int64_t column
     }
 }
 
+/* 16 columns of two depths, scaled, as pairs: the even depth in the lower half. */
+TARGET PTA_INLINE __m512i pairs_of(__m512i even, __m512i odd, __m512 scale) {
+    const __m512i apart = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20,
+                                           4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512 low = _mm512_mul_ps(_mm512_cvtepi32_ps(even), scale), high = _mm512_mul_ps(_mm512_cvtepi32_ps(odd), scale);
+    return _mm512_permutexvar_epi16(apart, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+}
+
+TARGET void pta_dot_widen(uint32_t *to, const pta_bf16 *scales, const int8_t *q, bool four_bits, int64_t count) {
+    for (int half = 0; half < PTA_PANEL; half += LANES) {
+        const __m256i upper = _mm256_loadu_si256((const void *)(scales + half));
+        const __m512 scale = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(upper), 16));
+        for (int64_t k = 0; k < count; k += 2) {
+            const int8_t *at = q + (four_bits ? k / 2 : k) * PTA_PANEL + half;
+            __builtin_prefetch(at + AHEAD);
+            __m512i even = _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)at)), odd;
+            if (four_bits) {
+                odd = _mm512_srai_epi32(even, 4);
+                even = _mm512_srai_epi32(_mm512_slli_epi32(even, 28), 28);
+            } else {
+                odd = _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(at + PTA_PANEL)));
+            }
+            _mm512_storeu_si512(to + k / 2 * PTA_PANEL + half, pairs_of(even, odd, scale));
+        }
+    }
+}
+
 const pta_kernel pta_avx512_dot = {.name = "avx512-bf16", .rows = ROWS, .row_step = 1, .step = 2, .a_size = 2,
                                    .b_size = 2, .block = 1024, .tile = tile, .pack_rows = pta_dot_rows,
                                    .pack_columns = pack_columns, .pack_panel = pta_dot_panel,
-                                   .pack_weights = pta_dot_weights, .round = pta_dot_round,
+                                   .pack_weights = pta_dot_weights, .round = pta_dot_round, .widen = pta_dot_widen,
                                    .small_rows = 2 * ROWS};
 #endif

@@ -12,6 +12,7 @@ void pta_dot_across(uint32_t *to, int64_t width, pta_matrix from, int64_t column
 void pta_dot_panel(void *to, pta_matrix from, int64_t columns, int64_t depth, int64_t padded);
 void pta_dot_weights(void *to, const float *w, int64_t ld, int64_t columns, int64_t depth, int64_t padded);
 void pta_dot_round(pta_bf16 *to, const float *from, int64_t count);
+void pta_dot_widen(uint32_t *to, const pta_bf16 *scales, const int8_t *q, bool four_bits, int64_t count);
 /* 16 rows of 16 words, `stride` words apart, to 16 rows `to_stride` apart, transposed. */
 void pta_dot_transpose(uint32_t *to, int64_t to_stride, const uint32_t *from, int64_t stride);
 

@@ -141,6 +141,14 @@ static void panel_of_transposed(const pta_kernel *kernel, char *to, const pta_fr
     for (int64_t k = k0, step; k < k0 + depth; k += step) {
         const int64_t inside = k % GROUP, left = k0 + depth - k;
         step = pta_min(GROUP - inside, left);
+        if (kernel->widen && w->kind != PTA_FROZEN_BF16) {
+            const char *group = group_at(w, panel, k / GROUP);
+            const bool four_bits = w->kind == PTA_FROZEN_INT4;
+            kernel->widen((uint32_t *)(to + (k - k0) * WIDTH * kernel->b_size), (const pta_bf16 *)group,
+                          (const int8_t *)group + SCALES + (four_bits ? inside / 2 : inside) * WIDTH, four_bits,
+                          pta_round_up(step, kernel->step));
+            continue;
+        }
         widen_group(wide, group_at(w, panel, k / GROUP), w->kind, inside, pta_round_up(step, 2));
         kernel->pack_panel(to + (k - k0) * WIDTH * kernel->b_size, pta_f32(wide, WIDTH), WIDTH, step,
                            pta_round_up(step, kernel->step));

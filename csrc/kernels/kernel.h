@@ -54,6 +54,9 @@ typedef struct pta_kernel {
     void (*pack_panel)(void *to, pta_matrix from, int64_t columns, int64_t depth, int64_t padded);
     void (*pack_weights)(void *to, const float *w, int64_t ld, int64_t columns, int64_t depth, int64_t padded);
     void (*round)(pta_bf16 *to, const float *from, int64_t count);
+    /* `count` inputs (even) of a group of frozen integers (frozen.h) straight to a panel; NULL: through floats and pack_panel,
+     * which gives the same bits. */
+    void (*widen)(uint32_t *to, const pta_bf16 *scales, const int8_t *q, bool four_bits, int64_t count);
     void (*begin)(void), (*end)(void); /* around tile() on each thread; may be NULL */
     int small_rows; /* small.h: rows that go well together; 0: none */
 } pta_kernel;
