@@ -83,8 +83,8 @@ class BuildCore(build_ext):
             fail(COMPILER_HELP.format(compiler=compiler, error=self.probe_error))
         ext.include_dirs = [numpy.get_include()]
         ext.define_macros = [("PTA_VERSION", f'"{self.distribution.get_version()}"')]
-        # No -ffast-math: NaN and infinity mean something here. No -march: kernels choose at run time. OpenMP only as hints
-        # to vectorise (-fopenmp-simd): threads are our own, so that no runtime library of OpenMP is needed.
+        # No -ffast-math: NaN and infinity mean something here. No -march: kernels choose at run time. OpenMP only
+        # as hints to vectorise (-fopenmp-simd): threads are our own, and no runtime library of OpenMP is needed.
         ext.extra_compile_args = [
             "-std=gnu11",
             "-O3",
@@ -147,7 +147,11 @@ class BuildCore(build_ext):
         folder = Path(self.get_ext_fullpath(ext.name)).parent
         folder.mkdir(parents=True, exist_ok=True)
         self.beside.append(folder / PRIVATE_BLAS)
-        place(renamed((source / ORIGINAL_BLAS).read_bytes()), folder / PRIVATE_BLAS, sign=sys.platform == "darwin")
+        place(
+            renamed((source / ORIGINAL_BLAS).read_bytes()),
+            folder / PRIVATE_BLAS,
+            sign=sys.platform == "darwin",
+        )
         for library in sorted(source.glob(f"*{SUFFIX}*")):  # libgfortran on AArch64, under a name of its own
             if library.name != ORIGINAL_BLAS:
                 self.beside.append(folder / library.name)

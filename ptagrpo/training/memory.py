@@ -7,7 +7,6 @@ last bits of some sums (norm, bias and embedding gradients; all gradients in bfl
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
+from ..environment import resident_memory, system_memory
 from ..errors import ConfigError
 from ..packing import Batch
 
@@ -42,11 +42,7 @@ def parse_memory(text: str | int, total: int) -> int:
 
 def machine_memory() -> tuple[int, int]:
     """(total, available) bytes of this machine, or of the control group that the process runs in."""
-    found = {}
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        name, _, value = line.partition(":")
-        found[name] = int(value.split()[0]) * 1024 if value.split() else 0
-    total, available = found["MemTotal"], found.get("MemAvailable", found["MemFree"])
+    total, available = system_memory()
     for limit_file, usage_file in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
         ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -58,11 +54,6 @@ def machine_memory() -> tuple[int, int]:
         if limit.isdigit() and int(limit) < total:
             total, available = int(limit), min(available, int(limit) - int(usage))
     return total, max(0, available)
-
-
-def resident_memory() -> int:
-    """Bytes that this process has in memory now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class MemoryPlan:
