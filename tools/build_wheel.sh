@@ -24,7 +24,7 @@ if [ -z "$wheel" ]; then
     wheel="$(ls "$work"/built/*.whl)"
 fi
 # The newest glibc that is asked for decides the tag. OpenBLAS lies in the wheel already, beside the extension.
-PATH="$work/tools/bin:$PATH" auditwheel -q repair --wheel-dir "$work/repaired" "$wheel"
+PATH="$work/tools/bin:$PATH" auditwheel repair --wheel-dir "$work/repaired" "$wheel"
 repaired="$(ls "$work"/repaired/*.whl)"
 auditwheel="$work/tools/bin/auditwheel"
 PATH="$work/tools/bin:$PATH" "$auditwheel" show "$repaired" | tr '\n' ' ' | tr -s ' '
