@@ -79,12 +79,12 @@ class Policy:
     @classmethod
     def from_pretrained(
         cls,
-        path_or_repo: str | os.PathLike,
+        path_or_repo: str | os.PathLike[str],
         *,
         revision: str | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
-        cache_dir: str | os.PathLike | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
         dtype: str = "float32",
         quantization: str | None = None,
     ) -> Policy:
@@ -109,13 +109,13 @@ class Policy:
             cache_dir=cache_dir,
         )
         if (Path(folder) / lora.CONFIG).exists():
-            config = lora.read_config(folder)
-            if config.base_model_name_or_path is None:
+            adapter = lora.read_config(folder)
+            if adapter.base_model_name_or_path is None:
                 raise CheckpointError(
                     f"{folder}: {lora.CONFIG} names no base model; load it and call load_adapter"
                 )
             base = cls.from_pretrained(
-                config.base_model_name_or_path, token=token, local_files_only=local_files_only, cache_dir=cache_dir,
+                adapter.base_model_name_or_path, token=token, local_files_only=local_files_only, cache_dir=cache_dir,
                 dtype=dtype, quantization=quantization,
             )  # fmt: skip
             base.load_adapter(folder)
@@ -173,7 +173,7 @@ class Policy:
     @property
     def dtype(self) -> str:
         """Type of working weights and activations: "float32" or "bfloat16"."""
-        return self.model.config["dtype"]
+        return str(self.model.config["dtype"])
 
     @property
     def quantization(self) -> str | None:
@@ -305,7 +305,7 @@ class Policy:
         return self._stop_tables[wanted]
 
     def save(
-        self, path: str | os.PathLike, *, dtype: str = "float32", max_shard_size: int | str = "5GB"
+        self, path: str | os.PathLike[str], *, dtype: str = "float32", max_shard_size: int | str = "5GB"
     ) -> Path:
         """Write a Hugging Face folder that transformers loads (see `checkpoint.save_model`); of a policy with an
         adapter, the adapter alone, in a folder that PEFT loads.
@@ -321,14 +321,14 @@ class Policy:
 
     save_pretrained = save
 
-    def write_files(self, folder: str | os.PathLike) -> None:
+    def write_files(self, folder: str | os.PathLike[str]) -> None:
         """Write what `save` writes into an existing folder, each file flushed to disk. Not atomic."""
         self._check_saved_whole()
         if self.lora_config is None:
-            write_model_files(folder, self.model, self.config, self.tokenizer, self.generation_config or None,
+            write_model_files(Path(folder), self.model, self.config, self.tokenizer, self.generation_config or None,
                               more_files=self._processor_files())  # fmt: skip
             return
-        lora.write_adapter(folder, self.model, self.lora_config)
+        lora.write_adapter(Path(folder), self.model, self.lora_config)
         for name, data in self.tokenizer.files().items():
             (Path(folder) / name).write_bytes(data)
 
@@ -349,16 +349,16 @@ class Policy:
         lora.attach(self.model, config, seed)
         self.lora_config = config
 
-    def load_adapter(self, folder: str | os.PathLike) -> None:
+    def load_adapter(self, folder: str | os.PathLike[str]) -> None:
         """Put an adapter that PEFT or this package saved on top of the weights.
 
         Raises:
             ConfigError: the policy has an adapter. CheckpointError: damaged, not supported, or for another model (names
                 the tensor and the shapes); the policy is then as it was.
         """
-        self.add_adapter(lora.read_config(folder))
+        self.add_adapter(lora.read_config(Path(folder)))
         try:
-            lora.read_weights(folder, self.model)
+            lora.read_weights(Path(folder), self.model)
         except BaseException:
             self.model.remove_adapter()
             self.lora_config = None
@@ -426,7 +426,7 @@ class Policy:
         copy.load_weights_from(self)
         return copy
 
-    def load_weights_from(self, source: Policy | str | os.PathLike) -> None:
+    def load_weights_from(self, source: Policy | str | os.PathLike[str]) -> None:
         """Replace the weights by those of another policy or of a folder of the same shape. A policy with an adapter
         reads the adapter alone from a folder.
 
@@ -439,7 +439,7 @@ class Policy:
             if self.lora_config is None:
                 load_weights(self.model, self.config, Path(source))
             else:
-                lora.read_weights(source, self.model)
+                lora.read_weights(Path(source), self.model)
             return
         own, other = self.named_weights(), source.named_weights()
         shapes = {name: weight.shape for name, weight in other.items()}
@@ -477,7 +477,7 @@ class Policy:
         return array.astype(np.int32)
 
 
-def load(path_or_repo: str | os.PathLike, **options: Any) -> Policy:
+def load(path_or_repo: str | os.PathLike[str], **options: Any) -> Policy:
     """Load a policy from a folder or a hub id: `Policy.from_pretrained` by a shorter name."""
     return Policy.from_pretrained(path_or_repo, **options)
 
