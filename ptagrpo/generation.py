@@ -14,6 +14,8 @@ import numpy as np
 
 from . import _core, rng
 from .errors import ConfigError, DataError
+from .records import Encoded
+from .vision import expand, has_images, picture_rows, place, rope_positions, take_pictures
 
 if TYPE_CHECKING:
     from .models import ModelConfig
@@ -46,22 +48,54 @@ class Completion:
     finish_reason: str
 
 
-def encode_prompt(policy: Policy, prompt: Prompt, what: str = "prompt") -> np.ndarray:
-    """Token ids int32[P] of a prompt: a text (BOS added where the tokenizer uses one), token ids, or chat
-    messages.
+def encode(policy: Policy, prompt: Prompt | Encoded, what: str = "prompt") -> Encoded:
+    """A prompt as the model takes it: a text (BOS added where the tokenizer uses one), token ids, or chat messages,
+    whose content may have parts {"type": "image", "image": path, bytes or an opened image}.
 
     Raises:
-        DataError: no tokens, or an id outside the vocabulary. ConfigError: messages without a chat template.
+        DataError: no tokens, an id outside the vocabulary, or an image that cannot be opened. ConfigError: messages
+            without a chat template, or images for a model that reads text only.
     """
+    if isinstance(prompt, Encoded):
+        return prompt
+    pictures: tuple = ()
     if isinstance(prompt, str):
         ids: Any = policy.tokenizer.encode_prompt(prompt)
     elif len(prompt) and isinstance(prompt[0], Mapping):
         ids = policy.tokenizer.encode_prompt(policy.tokenizer.apply_chat_template(prompt))
+        if has_images(prompt):
+            pictures = take_pictures(prompt, policy.eyes(what), what)
+            ids = expand(ids, policy.config.vision.image_token_id, pictures, what)
     else:
         ids = prompt
     if len(ids) == 0:
         raise DataError(f"{what}: has no tokens; nothing can be sampled after it")
-    return policy.check_ids(ids, what)
+    return Encoded(policy.check_ids(ids, what), pictures)
+
+
+def prefill(policy: Policy, cache: _core.Cache, prompts: Sequence[Encoded]) -> np.ndarray:
+    """Store prompts as roots of a cache; int64[len(prompts)] handles."""
+    ids, parents = [prompt.ids for prompt in prompts], np.full(len(prompts), -1, np.int64)
+    if not any(prompt.pictures for prompt in prompts):
+        return cache.prefill(ids, parents)
+    positions, inputs = [], []
+    for prompt in prompts:
+        placed = place(prompt.ids, policy.config.vision.image_token_id, prompt.pictures)
+        positions.append(rope_positions(len(prompt), placed)[0] if placed else None)
+        inputs.append((picture_rows(placed), policy.look(prompt.pictures)) if placed else None)
+    return cache.prefill(ids, parents, positions, inputs)
+
+
+def sights(policy: Policy, sequences: Sequence[Encoded], offsets: np.ndarray) -> tuple:
+    """Further arguments of a forest of these roots, which begin at `offsets`: positions, rows of pictures, what the
+    tower makes of them; nothing where there is no picture."""
+    if not any(sequence.pictures for sequence in sequences):
+        return ()
+    placed = [place(s.ids, policy.config.vision.image_token_id, s.pictures) for s in sequences]
+    positions = [rope_positions(len(s), p)[0] for s, p in zip(sequences, placed, strict=True)]
+    rows = [picture_rows(p) + start for p, start in zip(placed, offsets, strict=False)]
+    seen = policy.look([picture for sequence in sequences for picture in sequence.pictures])
+    return np.concatenate(positions, axis=1), np.concatenate(rows).astype(np.int32), seen
 
 
 def generate(
@@ -83,7 +117,8 @@ def generate(
     """Continue each prompt `n` times.
 
     Args:
-        prompts: texts, lists of token ids, or lists of chat messages (rendered by the chat template).
+        prompts: texts, lists of token ids, or lists of chat messages (rendered by the chat template), with images where
+            the model reads them (see `encode`).
         max_new_tokens: most tokens of a continuation.
         temperature: 0 is greedy: the most likely token each time.
         top_p, top_k, min_p: restrict the distribution (1, 0 and 0: not at all).
@@ -110,7 +145,7 @@ def generate(
     ):
         if value is not None and value < least:
             raise ConfigError(f"{name}: expected at least {least}, got {value}")
-    ids = [encode_prompt(policy, prompt, f"prompt {index}") for index, prompt in enumerate(prompts)]
+    ids = [encode(policy, prompt, f"prompt {index}") for index, prompt in enumerate(prompts)]
     all_keys = _keys(keys, seed, len(ids), n)
     stops = policy.stop_table(stop) if len(stop) else None
     settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
@@ -119,7 +154,7 @@ def generate(
     bar = _progress_bar(len(ids) * n, progress)
     for part in _parts(policy, ids, max(1, BATCHES_PER_CALL * rows // n)):
         cache = _core.Cache(policy.model)
-        handles = cache.prefill([ids[i] for i in part], np.full(len(part), -1, np.int64))
+        handles = prefill(policy, cache, [ids[i] for i in part])
         drawn = cache.sample(
             np.repeat(handles, n),
             all_keys[part.start * n : part.stop * n],
@@ -170,11 +205,11 @@ def decode_rows(policy: Shaped, max_new_tokens: int, budget: int) -> int:
     return int(np.clip(budget // kv_bytes(policy, max_new_tokens + PAGE_TOKENS), 1, MAX_BATCH))
 
 
-def _parts(policy: Policy, ids: Sequence[np.ndarray], most: int) -> Iterator[range]:
+def _parts(policy: Policy, ids: Sequence[Encoded], most: int) -> Iterator[range]:
     """Cut the prompts, in order, into parts of at most `most` whose pages fit into half the budget."""
     start = used = 0
     for index, prompt in enumerate(ids):
-        need = kv_bytes(policy, prompt.size)
+        need = kv_bytes(policy, len(prompt))
         if index > start and (index - start == most or used + need > KV_BUDGET // 2):
             yield range(start, index)
             start, used = index, 0

@@ -87,7 +87,7 @@ def content_parts(text: str, images: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def open_image(source: str | os.PathLike | bytes, what: str = "image") -> Image:
-    """Open an image and decode it wholly, as RGB.
+    """Open an image and decode it wholly, as RGB: turned as its EXIF orientation says, what is transparent on white.
 
     Args:
         source: a path, or the contents of a file.
@@ -126,7 +126,7 @@ def open_image(source: str | os.PathLike | bytes, what: str = "image") -> Image:
                     f"{what}: has {width} x {height} pixels, the limit is {MAX_PIXELS:,}; make it smaller",
                     file=where,
                 )
-            return image.convert("RGB")
+            return _upright_rgb(image)
         except Image.DecompressionBombError as error:
             raise DataError(
                 f"{what}: too large: {error}; the limit is {MAX_PIXELS:,} pixels", file=where
@@ -137,3 +137,14 @@ def open_image(source: str | os.PathLike | bytes, what: str = "image") -> Image:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"{what}: damaged or cut off ({error})", file=where) from error
+
+
+def _upright_rgb(image: Image) -> Image:
+    from PIL import Image as images
+    from PIL import ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if "A" not in image.getbands() and image.info.get("transparency") is None:
+        return image.convert("RGB")
+    white = images.new("RGBA", image.size, (255, 255, 255, 255))
+    return images.alpha_composite(white, image.convert("RGBA")).convert("RGB")

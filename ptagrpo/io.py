@@ -58,6 +58,11 @@ def atomic_write_json(path: str | os.PathLike, value: Any, *, indent: int | None
     atomic_write_text(path, json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
 
 
+def json_bytes(value: Any) -> bytes:
+    """A value as a JSON file has it, for people to read: indented, UTF-8, a line end last."""
+    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode("utf-8")
+
+
 def read_jsonl(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSON-lines file; empty lines are skipped.
 

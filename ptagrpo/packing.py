@@ -21,7 +21,9 @@ import numpy as np
 
 from . import _core
 from .errors import ConfigError, DataError, did_you_mean
-from .records import Group, Response
+from .models.vision import VisionConfig
+from .records import Group, Picture, Response
+from .vision import picture_rows, place, rope_positions
 
 LOSS_TYPES = ("grpo", "dapo", "dr_grpo", "sum")
 
@@ -39,6 +41,8 @@ class Batch:
         the target, the other two are zero.
     num_responses: responses that the batch carries (records, for SFT).
     num_tokens: tokens in the forest, shared ones counted once.
+    pictures: in the order of their rows. seen: float32[rows, hidden_size], what the forest takes for them: to be filled
+        with what the vision tower makes of `pictures` before each pass; None without pictures.
     """
 
     forest: _core.Forest
@@ -51,23 +55,29 @@ class Batch:
     w_kl: np.ndarray
     num_responses: int
     num_tokens: int
+    pictures: tuple[Picture, ...] = ()
+    seen: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class SFTRecord:
-    """One sequence to learn from. token_ids: int32[T]; loss_mask: bool[T], True where the token is a target.
+    """One sequence to learn from. token_ids: int32[T]; loss_mask: bool[T], True where the token is a target; pictures
+    of the prompt.
 
     The first token is never a target: nothing stands before it to predict it from.
     """
 
     token_ids: np.ndarray
     loss_mask: np.ndarray
+    pictures: tuple[Picture, ...] = ()
 
     @classmethod
-    def from_prompt(cls, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> SFTRecord:
+    def from_prompt(
+        cls, prompt_ids: Sequence[int], completion_ids: Sequence[int], pictures: tuple[Picture, ...] = ()
+    ) -> SFTRecord:
         """A record whose targets are the completion's tokens."""
         tokens = np.concatenate([np.asarray(prompt_ids, np.int32), np.asarray(completion_ids, np.int32)])
-        return cls(tokens, np.arange(len(tokens)) >= len(prompt_ids))
+        return cls(tokens, np.arange(len(tokens)) >= len(prompt_ids), pictures)
 
     @property
     def num_targets(self) -> int:
@@ -164,12 +174,15 @@ def _split(sizes: Sequence[int], max_tokens: int) -> list[list[int]]:
     return parts
 
 
-def pack_groups(groups: Sequence[Group], weights: Sequence[Sequence[float]]) -> Batch:
+def pack_groups(
+    groups: Sequence[Group], weights: Sequence[Sequence[float]], vision: VisionConfig | None = None
+) -> Batch:
     """Pack sampled groups with their advantages into one forest with exactly merged targets.
 
     Args:
         groups: with `Response.advantage` filled in (`algorithms.assign_advantages`).
         weights: `w_k` of each response of each group, from `loss_weights` over the whole optimizer batch.
+        vision: the tower's configuration, where prompts have pictures.
 
     Raises:
         DataError: an empty prompt (nothing predicts the first token), or weights that do not match the
@@ -177,7 +190,7 @@ def pack_groups(groups: Sequence[Group], weights: Sequence[Sequence[float]]) -> 
     """
     if len(groups) != len(weights):
         raise DataError(f"pack_groups: {len(groups)} groups but {len(weights)} lists of weights")
-    builder = _ForestBuilder()
+    builder = _ForestBuilder(vision)
     for group, group_weights in zip(groups, weights, strict=True):
         _add_group(builder, group, group_weights)
     return builder.batch(sum(len(group.responses) for group in groups))
@@ -201,13 +214,15 @@ def _add_group(builder: _ForestBuilder, group: Group, weights: Sequence[float]) 
     base = builder.num_segments
     for segment, (w_pos, w_neg, w_kl) in zip(group.segments, merged, strict=True):
         if segment.parent < 0:
-            builder.add_segment(segment.token_ids, -1)
+            builder.add_segment(segment.token_ids, -1, segment.pictures)
             continue
         rows = builder.add_segment(segment.token_ids, base + segment.parent)
         builder.add_targets(rows, segment.token_ids, segment.logprobs, w_pos, w_neg, w_kl)
 
 
-def pack_records(records: Sequence[SFTRecord], total_targets: int | None = None) -> Batch:
+def pack_records(
+    records: Sequence[SFTRecord], total_targets: int | None = None, vision: VisionConfig | None = None
+) -> Batch:
     """Pack SFT records: one root segment each, targets where the loss mask is set, token mean.
 
     Args:
@@ -226,14 +241,14 @@ def pack_records(records: Sequence[SFTRecord], total_targets: int | None = None)
         raise DataError(
             "pack_records: no token counts in the loss; are all completions empty or cut off by max_length?"
         )
-    builder = _ForestBuilder()
+    builder = _ForestBuilder(vision)
     for number, record in enumerate(records):
         if len(record.token_ids) != len(record.loss_mask):
             raise DataError(
                 f"record {number}: {len(record.token_ids)} tokens but a loss mask of {len(record.loss_mask)}"
             )
         start = builder.num_tokens
-        builder.add_segment(record.token_ids, -1)
+        builder.add_segment(record.token_ids, -1, record.pictures)
         counted = np.flatnonzero(record.loss_mask[1:])
         tokens = np.asarray(record.token_ids)[counted + 1]
         builder.add_targets(start + counted, tokens, np.zeros(len(counted)), 1.0 / total_targets, 0.0, 0.0)
@@ -243,7 +258,12 @@ def pack_records(records: Sequence[SFTRecord], total_targets: int | None = None)
 class _ForestBuilder:
     """Collects segments and targets; knows rows, not groups."""
 
-    def __init__(self) -> None:
+    def __init__(self, vision: VisionConfig | None = None) -> None:
+        self._vision = vision
+        self._pictures: list[Picture] = []
+        self._picture_rows: list[np.ndarray] = []
+        self._positions: list[np.ndarray] = []  # int32[3, n] of each segment
+        self._next: list[int] = []  # the position behind each segment
         self.num_tokens = 0
         self.num_segments = 0
         self._tokens: list[np.ndarray] = []
@@ -254,9 +274,17 @@ class _ForestBuilder:
         self._targets: list[np.ndarray] = []
         self._floats: list[np.ndarray] = []
 
-    def add_segment(self, token_ids: np.ndarray, parent: int) -> np.ndarray:
+    def add_segment(
+        self, token_ids: np.ndarray, parent: int, pictures: tuple[Picture, ...] = ()
+    ) -> np.ndarray:
         """Append a segment; return for each of its tokens the row that predicts it (-1: none)."""
         start, size = self.num_tokens, len(token_ids)
+        placed = place(token_ids, self._vision.image_token_id, pictures) if self._vision and pictures else ()
+        positions, behind = rope_positions(size, placed, self._next[parent] if parent >= 0 else 0)
+        self._positions.append(positions)
+        self._next.append(behind)
+        self._pictures += pictures
+        self._picture_rows.append(picture_rows(placed) + start)
         before = self._last_rows[parent] if parent >= 0 else -1
         self.num_tokens += size
         self.num_segments += 1
@@ -284,10 +312,14 @@ class _ForestBuilder:
         floats = np.concatenate(self._floats, axis=1) if self._floats else np.zeros((4, 0))
         old, w_pos, w_neg, w_kl = (np.ascontiguousarray(row, np.float32) for row in floats)
         empty = [np.zeros(0, np.int32)]
+        rows = np.concatenate([*empty, *self._picture_rows]).astype(np.int32)
+        width = self._vision.out_hidden_size if self._vision is not None else 0
+        seen = np.zeros((len(rows), width), np.float32) if self._pictures else None
         forest = _core.Forest(
             np.concatenate(self._tokens or empty).astype(np.int32),
             np.asarray(self._ends, np.int32),
             np.asarray(self._parents, np.int32),
+            *((np.concatenate(self._positions, axis=1), rows, seen) if self._pictures else ()),
         )
         return Batch(
             forest=forest,
@@ -300,4 +332,6 @@ class _ForestBuilder:
             w_kl=w_kl,
             num_responses=num_responses,
             num_tokens=self.num_tokens,
+            pictures=tuple(self._pictures),
+            seen=seen,
         )

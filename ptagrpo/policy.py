@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +27,11 @@ from .checkpoint import (
 )
 from .checkpoint.swap import replace_folder
 from .errors import CheckpointError, ConfigError, DataError
-from .generation import Completion, Prompt, generate
+from .generation import Completion, Prompt, encode, generate, sights
 from .models import ModelConfig
+from .records import Encoded, Picture
 from .tokenizer import Tokenizer
+from .vision import ImageProcessor, pixels_and_grids
 
 BLOCK_NUMBERS = 1 << 22  # random numbers made at once
 LOGPROB_TOKENS = 8192  # tokens of one forward pass when scoring
@@ -44,6 +47,7 @@ class Policy:
         generation_config: dict of generation_config.json, kept when saving.
         lora_config: of the adapter that is trained instead of the weights, or None.
         source: the path or hub id that it was loaded from, or None.
+        image_processor: how images become patches; None: the model reads text only.
 
     Raises:
         ConfigError: the tokenizer has more tokens than the model's vocabulary.
@@ -55,6 +59,7 @@ class Policy:
         config: ModelConfig,
         tokenizer: Tokenizer,
         generation_config: Mapping[str, Any] | None = None,
+        image_processor: ImageProcessor | None = None,
     ):
         if tokenizer.vocab_size > config.vocab_size:
             raise ConfigError(
@@ -67,7 +72,9 @@ class Policy:
         self.generation_config = dict(generation_config or {})
         self.lora_config: lora.LoraConfig | None = None
         self.source: str | None = None
+        self.image_processor = ImageProcessor.for_tower(config.vision, image_processor)
         self._stop_tables: dict[tuple[str, ...], _core.StopTable] = {}
+        self._looked: weakref.WeakKeyDictionary[Picture, np.ndarray] = weakref.WeakKeyDictionary()
 
     @classmethod
     def from_pretrained(
@@ -91,20 +98,13 @@ class Policy:
                 float32; the weights that are trained and saved stay float32 in either case.
             quantization: "int8" or "int4" (or "bfloat16"): the matrices are frozen and kept in that form alone, a
                 quarter, an eighth (or half) of float32's memory. An adapter on top can be trained (`add_adapter`).
-            max_memory: what the process may take, such as "12GiB" or "50%" of the machine's: a model that cannot fit is
-                refused before a weight is read. Loading itself takes the model and one tensor at most.
+            max_memory: what the process may take, as "12GiB" or "50%": a model that cannot fit is refused unread.
 
         Raises:
-            ConfigError: it cannot fit into max_memory; says which quantization would.
-            CheckpointError: something is missing, damaged or not supported; names the file, key or tensor.
+            ConfigError: it cannot fit. CheckpointError: something is missing, damaged or not supported; names what.
         """
-        folder = resolve_folder(
-            path_or_repo,
-            revision=revision,
-            token=token,
-            local_files_only=local_files_only,
-            cache_dir=cache_dir,
-        )
+        where = {"token": token, "local_files_only": local_files_only, "cache_dir": cache_dir}
+        folder = resolve_folder(path_or_repo, revision=revision, **where)
         if (Path(folder) / lora.CONFIG).exists():
             config = lora.read_config(folder)
             if config.base_model_name_or_path is None:
@@ -112,14 +112,18 @@ class Policy:
                     f"{folder}: {lora.CONFIG} names no base model; load it and call load_adapter"
                 )
             base = cls.from_pretrained(
-                config.base_model_name_or_path, token=token, local_files_only=local_files_only, cache_dir=cache_dir,
-                dtype=dtype, quantization=quantization, max_memory=max_memory,
-            )  # fmt: skip
+                config.base_model_name_or_path,
+                dtype=dtype,
+                quantization=quantization,
+                max_memory=max_memory,
+                **where,
+            )
             base.load_adapter(folder)
             return base
         tokenizer = Tokenizer.from_folder(folder)
         model, config = load_model(folder, dtype, quantization, max_memory)
-        policy = cls(model, config, tokenizer, load_generation_config(folder))
+        processor = None if config.vision is None else ImageProcessor.from_folder(folder)
+        policy = cls(model, config, tokenizer, load_generation_config(folder), processor)
         policy.source = str(path_or_repo)
         return policy
 
@@ -177,11 +181,48 @@ class Policy:
         kind = self.model.config["weights"]
         return None if kind == "trained" else kind
 
-    def logprobs(self, sequences: Iterable[Sequence[int]], *, temperature: float = 1.0) -> list[np.ndarray]:
+    @property
+    def accepts_images(self) -> bool:
+        """Whether prompts may have images."""
+        return self.image_processor is not None
+
+    def eyes(self, what: str = "prompt") -> ImageProcessor:
+        """The image processor.
+
+        Raises:
+            ConfigError: the model reads text only.
+        """
+        if self.image_processor is None:
+            raise ConfigError(
+                f"{what}: has images, and this model ({self.config.model_type}) reads text only"
+            )
+        return self.image_processor
+
+    def encode(self, prompt: Prompt, what: str = "prompt") -> Encoded:
+        """A prompt as the model takes it: token ids and pictures (see `generation.encode`)."""
+        return encode(self, prompt, what)
+
+    def look(self, pictures: Sequence[Picture], *, keep: bool = False) -> np.ndarray:
+        """What the language model gets of some pictures: float32[rows, hidden_size], one after the other. As long as
+        the tower is not trained, a picture is computed once.
+
+        Args:
+            keep: record what the gradients of a trained tower need (`model.see_backward`).
+        """
+        if keep or self.model.tower_trained:
+            return self.model.see(*pixels_and_grids(pictures), keep=keep)
+        for picture in dict.fromkeys(pictures):
+            if picture not in self._looked:
+                self._looked[picture] = self.model.see(*pixels_and_grids([picture]))
+        return np.concatenate([self._looked[picture] for picture in pictures])
+
+    def logprobs(
+        self, sequences: Iterable[Sequence[int] | Encoded], *, temperature: float = 1.0
+    ) -> list[np.ndarray]:
         """Log-probability of every next token.
 
         Args:
-            sequences: token ids, each of length T ≥ 1.
+            sequences: token ids, each of length T ≥ 1; or, with images, what `encode` gives.
             temperature: divides the logits.
 
         Returns:
@@ -191,13 +232,16 @@ class Policy:
             DataError: an empty sequence, or an id outside the model's vocabulary; names the sequence and
                 position.
         """
-        arrays = [self.check_ids(ids, f"sequence {index}") for index, ids in enumerate(sequences)]
+        whole = [ids if isinstance(ids, Encoded) else Encoded(self.check_ids(ids, f"sequence {index}"))
+                 for index, ids in enumerate(sequences)]  # fmt: skip
         results: list[np.ndarray] = []
-        for part in _by_tokens(arrays, LOGPROB_TOKENS):
-            lengths = np.array([array.size for array in part])
+        for part in _by_tokens(whole, LOGPROB_TOKENS):
+            lengths = np.array([len(sequence) for sequence in part])
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-            tokens = np.concatenate(part)
-            forest = _core.Forest(tokens, offsets, np.full(len(part), -1, np.int32))
+            tokens = np.concatenate([sequence.ids for sequence in part])
+            forest = _core.Forest(
+                tokens, offsets, np.full(len(part), -1, np.int32), *sights(self, part, offsets)
+            )
             inner = np.ones(tokens.size, bool)
             inner[offsets[1:] - 1] = False  # the last token of a sequence predicts nothing
             source = np.flatnonzero(inner).astype(np.int32)
@@ -269,14 +313,9 @@ class Policy:
         self._check_saved_whole()
         if self.lora_config is None:
             return save_model(
-                Path(path),
-                self.model,
-                self.config,
-                self.tokenizer,
-                self.generation_config or None,
-                dtype=dtype,
-                max_shard_size=max_shard_size,
-            )
+                Path(path), self.model, self.config, self.tokenizer, self.generation_config or None, dtype=dtype,
+                max_shard_size=max_shard_size, more_files=self._processor_files(),
+            )  # fmt: skip
         replace_folder(Path(path), self.write_files, is_own=lambda name: name in (lora.WEIGHTS, lora.CONFIG))
         return Path(path)
 
@@ -286,7 +325,8 @@ class Policy:
         """Write what `save` writes into an existing folder, each file flushed to disk. Not atomic."""
         self._check_saved_whole()
         if self.lora_config is None:
-            write_model_files(folder, self.model, self.config, self.tokenizer, self.generation_config or None)
+            write_model_files(folder, self.model, self.config, self.tokenizer, self.generation_config or None,
+                              more_files=self._processor_files())  # fmt: skip
             return
         lora.write_adapter(folder, self.model, self.lora_config)
         for name, data in self.tokenizer.files().items():
@@ -354,7 +394,7 @@ class Policy:
 
     def with_tokenizer(self, tokenizer: Tokenizer) -> Policy:
         """A policy of the same model (not a copy of it) and adapter with another tokenizer."""
-        other = Policy(self.model, self.config, tokenizer, self.generation_config)
+        other = Policy(self.model, self.config, tokenizer, self.generation_config, self.image_processor)
         other.source, other.lora_config = self.source, self.lora_config
         return other
 
@@ -378,6 +418,7 @@ class Policy:
             self.config,
             self.tokenizer,
             self.generation_config,
+            self.image_processor,
         )
         copy.source = self.source
         if self.lora_config is not None:
@@ -393,6 +434,7 @@ class Policy:
             ConfigError: the other policy has other tensors; CheckpointError: the folder's do not fit. The
             weights are then as they were.
         """
+        self._looked.clear()
         if not isinstance(source, Policy):
             if self.lora_config is None:
                 load_weights(self.model, self.config, Path(source))
@@ -405,6 +447,9 @@ class Policy:
             raise ConfigError("load_weights_from: the other policy has other tensors or shapes")
         for name, weight in own.items():
             np.copyto(weight, other[name])
+
+    def _processor_files(self) -> dict[str, bytes]:
+        return {} if self.image_processor is None else self.image_processor.files()
 
     def _check_saved_whole(self) -> None:
         if self.quantization is not None and self.lora_config is None:
@@ -441,15 +486,15 @@ def _generator(seed: int, name: str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=rng.key(seed, "init", name)))
 
 
-def _by_tokens(arrays: Sequence[np.ndarray], budget: int) -> Iterable[list[np.ndarray]]:
-    """Consecutive runs of arrays with at most `budget` numbers together (a longer one alone)."""
-    part: list[np.ndarray] = []
+def _by_tokens(sequences: Sequence[Encoded], budget: int) -> Iterable[list[Encoded]]:
+    """Consecutive runs of sequences with at most `budget` tokens together (a longer one alone)."""
+    part: list[Encoded] = []
     used = 0
-    for array in arrays:
-        if part and used + array.size > budget:
+    for sequence in sequences:
+        if part and used + len(sequence) > budget:
             yield part
             part, used = [], 0
-        part.append(array)
-        used += array.size
+        part.append(sequence)
+        used += len(sequence)
     if part:
         yield part

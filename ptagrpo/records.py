@@ -31,6 +31,39 @@ class Question:
     images: list[str | bytes] = field(default_factory=list)
 
 
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image as a vision tower will see it: resized, before its numbers are scaled and cut into patches.
+
+    rgb: uint8[height, width, 3]. grid: (rows, columns) of patches. merged: (rows, columns) of its tokens in the prompt.
+    processor: the `vision.ImageProcessor` that made it, and makes its patches (`processor.patches(picture)`).
+    """
+
+    rgb: np.ndarray
+    grid: tuple[int, int]
+    merged: tuple[int, int]
+    processor: Any = field(repr=False)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens of the prompt stand for it."""
+        return self.merged[0] * self.merged[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A prompt as the model takes it.
+
+    ids: int32[P]. pictures: its images in the order of their tokens.
+    """
+
+    ids: np.ndarray
+    pictures: tuple[Picture, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
 @dataclass
 class Segment:
     """A run of tokens with a parent segment (index in the group, -1 for the prompt itself).
@@ -39,6 +72,7 @@ class Segment:
     sampling_logprobs: float32[n], under the distribution actually sampled (after top-k, top-p, min-p).
     entropies: float32[n], nats. All three are empty for the prompt.
     finish: "prompt" | "eos" | "stop" | "length".
+    pictures: of a prompt, its images in the order of their tokens.
     """
 
     parent: int
@@ -47,6 +81,7 @@ class Segment:
     sampling_logprobs: np.ndarray
     entropies: np.ndarray
     finish: str
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from .errors import ConfigError, DataError, did_you_mean
+from .images import content_parts
 
 STYLES = ("plan", "cot", "raw")
 
@@ -79,6 +80,27 @@ def build_prompt(
         messages = [dict(message) for message in question]
         messages[-1]["content"] = ask(str(messages[-1]["content"]))
     return tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+
+
+def picture_prompt(question: str, pictures: Sequence[Any], style: str) -> list[dict[str, Any]]:
+    """The chat messages of a question with pictures: one user's turn of parts, pictures where the text has `<image n>`,
+    those that it does not mention before it.
+
+    Args:
+        pictures: opened images, paths or contents of files. style: as `build_prompt`.
+
+    Raises:
+        ConfigError: an unknown style. DataError: the question is no text, or its placeholders do not fit the pictures.
+    """
+    if style not in STYLES:
+        raise ConfigError(f"prompt style: got {style!r}, expected one of {', '.join(STYLES)}")
+    if not isinstance(question, str):
+        raise DataError("a prompt with images must be text with <image n> in it, got chat messages")
+    text = {"plan": plan_prompt, "cot": cot_prompt, "raw": str}[style](question)
+    try:
+        return [{"role": "user", "content": content_parts(text, pictures)}]
+    except ValueError as error:
+        raise DataError(f"prompt: {error}") from error
 
 
 def format_record(plan: str, think: str, answer: str) -> str:

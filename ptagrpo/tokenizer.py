@@ -17,7 +17,7 @@ import tokenizers
 
 from . import chat
 from .errors import CheckpointError, ConfigError
-from .io import atomic_write_bytes
+from .io import atomic_write_bytes, json_bytes
 from .models.config import id_list, read_json_object
 from .token_bytes import token_byte_table
 
@@ -198,8 +198,8 @@ class Tokenizer:
             special["additional_special_tokens"] = self.config["additional_special_tokens"]
         files = {
             "tokenizer.json": self.backend.to_str(pretty=True).encode("utf-8"),
-            "tokenizer_config.json": _json_bytes(config),
-            "special_tokens_map.json": _json_bytes(special),
+            "tokenizer_config.json": json_bytes(config),
+            "special_tokens_map.json": json_bytes(special),
         }
         if self.chat_template is not None:
             files["chat_template.jinja"] = self.chat_template.encode("utf-8")
@@ -226,10 +226,6 @@ class Tokenizer:
 def _content(token: str | Mapping[str, Any]) -> str:
     """A special token as configs write it: a string, or a dict with `content`."""
     return token["content"] if isinstance(token, Mapping) else token
-
-
-def _json_bytes(value: Any) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode("utf-8")
 
 
 def _optional_json(path: Path) -> dict[str, Any]:

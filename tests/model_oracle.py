@@ -110,13 +110,14 @@ def build(config: dict, weights: dict[str, np.ndarray]) -> torch.nn.Module:
         assert model.lm_head.weight is model.model.embed_tokens.weight
     for module in model.modules():
         if type(module).__name__.endswith("RMSNorm"):
-            module.forward = _exact_norm(module)
+            module.forward = exact_norm(module)
         if type(module).__name__.endswith("RotaryEmbedding"):
             module.forward = _exact_rotary(config)
     return model
 
 
-def _exact_norm(module):
+def exact_norm(module):
+    """The forward of an RMSNorm module in the type of its input."""
     def forward(x):
         return module.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + module.variance_epsilon)
 
@@ -148,7 +149,7 @@ def _exact_rotary(config):
 
 
 @contextmanager
-def _softmax_in_float64():
+def softmax_in_float64():
     """Attention asks for a float32 softmax; give it float64."""
     original = torch.nn.functional.softmax
 
@@ -161,7 +162,7 @@ def _softmax_in_float64():
 
 def logits(model: torch.nn.Module, inputs: np.ndarray) -> torch.Tensor:
     """Logits [T, V] of one sequence."""
-    with _softmax_in_float64():
+    with softmax_in_float64():
         result = model(torch.from_numpy(inputs.astype(np.int64))[None], use_cache=False).logits[0]
     assert result.dtype == torch.float64
     return result

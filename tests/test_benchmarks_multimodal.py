@@ -6,6 +6,7 @@ import sys
 import types
 
 import pytest
+from multimodal_rows import rows_with_images
 
 from ptagrpo import benchmarks
 from ptagrpo.benchmarks import parse_options
@@ -148,37 +149,12 @@ def test_mmk12_takes_its_subject_of_one_file(tmp_path):
 
 def test_real_rows_with_their_images(shared_data, tmp_path):
     """The rows with images that there are of each benchmark become questions whose images are files."""
-    folder = shared_data / "multimodal"
-
-    def rows(name):
-        return [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()]
-
-    tools = rows("mmmu_pro/tool_data.jsonl")
-    for row in tools:
-        row.update({name: str(folder / "mmmu_pro" / row[name]) for name in row if name.startswith("image_")})
-    pages = [
-        {
-            "image": str(folder / f"mmmu_pro/vision_pages/page_{n}.png"),
-            "options": row["options"],
-            "answer": row["answer"],
-        }
-        for n, row in enumerate(tools, start=1)
-    ]
-    by_id = {row["id"]: row for row in rows("mmk12/test_sample.jsonl")}
-    school = [
-        {**by_id[file.name.split("_")[0]], "image": str(file)} for file in (folder / "mmk12/images").iterdir()
-    ]
-    emma = [row for row in rows("mathvision/emma_math_sample.jsonl") if row["question"].count("<image") == 1]
-    for row in emma:
-        row["image"] = str(folder / "mathvision" / row["image"])
-    for name, data, count in (
-        ("mmmu_pro", tools, 21), ("mmmu_pro", pages, 21), ("mmk12_physics", school, 3), ("mmk12_chemistry", school, 3),
-        ("mmk12_biology", school, 3), ("emma", emma, 15),
-    ):  # fmt: skip
+    found = rows_with_images(shared_data)
+    for name, data, count in found:
         benchmark = benchmarks.load(name, write(tmp_path / "rows.jsonl", data), partial=True)
         assert len(benchmark.questions) == count, name
         assert all(q.images and all(map(_is_file, q.images)) for q in benchmark.questions)
-    music = benchmarks.load("mmmu_pro", write(tmp_path / "rows.jsonl", tools), partial=True).questions[5]
+    music = benchmarks.load("mmmu_pro", write(tmp_path / "rows.jsonl", found[0][1]), partial=True).questions[5]
     assert len(music.images) == 5 and "A. <image 4>\nB. <image 2>" in music.prompt
 
 

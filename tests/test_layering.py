@@ -17,11 +17,12 @@ C_ROOMS = {
     "core": set(),
     "kernels": {"core"},
     "ops": {"core", "kernels"},
-    "model": {"core", "kernels", "ops"},
+    "vision": {"core", "kernels", "ops"},
+    "model": {"core", "kernels", "ops", "vision"},
     "generate": {"core", "kernels", "ops", "model"},
     "rl": {"core"},
     "optim": {"core", "model"},
-    "py": {"core", "kernels", "ops", "model", "generate", "rl", "optim"},
+    "py": {"core", "kernels", "ops", "vision", "model", "generate", "rl", "optim"},
 }
 
 # Python rooms (a folder or a file of ptagrpo/) by level: a room imports rooms of its own level or lower ones.
@@ -41,7 +42,7 @@ PYTHON_LEVELS = [
         "environment",
         "yaml_file",
     },  # fmt: skip
-    {"models", "chat", "template", "tokenizer", "packing"},
+    {"models", "vision", "chat", "template", "tokenizer", "packing"},
     {"checkpoint", "llama2c"},
     {"lora"},
     {"generation", "policy"},

@@ -22,7 +22,7 @@ LLAMA3 = {
 
 
 def test_the_folder_is_the_registry():
-    assert set(families()) == {"llama", "qwen2", "qwen3"}
+    assert set(families()) == {"llama", "qwen2", "qwen2_5_vl", "qwen3"}
     assert find_family({"architectures": ["Qwen2ForCausalLM"]}) is families()["qwen2"]
     assert find_family({"model_type": "qwen3"}) is families()["qwen3"]
 
@@ -150,8 +150,8 @@ def test_real_configs(shared_data):
     llama = ModelConfig.from_file(folder / "llama3.2" / "config.json")
     assert (llama.num_parameters, llama.eos_token_ids()) == (3_212_749_824, [128001, 128008, 128009])
     assert llama.rope_scaling == LLAMA3
-    with pytest.raises(CheckpointError, match="Qwen2_5_VLForConditionalGeneration"):
-        ModelConfig.from_file(folder / "qwen2.5-vl" / "config.json")
+    vl = ModelConfig.from_file(folder / "qwen2.5-vl" / "config.json")
+    assert (vl.num_parameters, vl.vision.depth, vl.vision.fullatt_block_indexes) == (3_754_622_976, 32, (7, 15, 23, 31))
 
 
 def test_rotary_frequencies():

@@ -230,9 +230,9 @@ def survivors(row, top_k=0, top_p=1.0, min_p=0.0):
 def test_chat_prompts_and_special_tokens(tiny_policy):
     policy = tiny_policy(tokenizer="byte")
     messages = [{"role": "user", "content": "What is 1+1?"}]
-    ids = encode_prompt(policy, Question("chat", messages))
+    ids = encode_prompt(policy, Question("chat", messages)).ids
     assert policy.tokenizer.decode(ids, skip_special_tokens=False) == "<|user|>What is 1+1?<eos><|assistant|>"
-    assert encode_prompt(policy, Question("plain", "<plan>1")).tolist() == policy.tokenizer.encode("<plan>1")
+    assert encode_prompt(policy, Question("plain", "<plan>1")).ids.tolist() == policy.tokenizer.encode("<plan>1")
     (group,) = sample_trees(policy, [Question("chat", messages)], 4, 3, PARAMS, seed=0, step=0)
     assert group.segments[0].token_ids.tolist() == ids.tolist()
     special = ("<eos>", "<pad>", "<|user|>", "<|assistant|>")

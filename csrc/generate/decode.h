@@ -10,11 +10,18 @@
 
 typedef enum { PTA_FINISH_LENGTH = 0, PTA_FINISH_EOS = 1, PTA_FINISH_STOP = 2 } pta_finish;
 
-/* Store n token runs tokens[i][0 .. lengths[i]) after the segments parents[i] (handles, -1: a root); handles[n].
- * Tokens of all runs go through the model together. Empty runs are allowed.
- * PTA_E_VALUE: token out of range. PTA_E_STATE: freed parent, weights changed. On failure nothing has been stored. */
-pta_code pta_cache_prefill(pta_cache *cache, int64_t *handles, const int32_t *const *tokens, const int64_t *lengths,
-                           const int64_t *parents, int64_t n, pta_error *err);
+/* A run of tokens to store after the segment `parent` (a handle, -1: a root). extra.axes: rotary positions of its own; what
+ * comes behind goes on at the largest of them plus one. */
+typedef struct {
+    const int32_t *tokens;
+    int64_t length, parent;
+    pta_extra extra;
+} pta_prompt;
+
+/* Store n runs; handles[n]. Tokens of all runs go through the model together. Empty runs are allowed.
+ * PTA_E_VALUE: token, position or row out of range. PTA_E_STATE: freed parent, weights changed. On failure nothing has been
+ * stored. */
+pta_code pta_cache_prefill(pta_cache *cache, int64_t *handles, const pta_prompt *prompts, int64_t n, pta_error *err);
 
 typedef struct {
     pta_sampling sampling;

@@ -97,6 +97,7 @@ pta_code pta_segment_open(pta_cache *cache, int32_t *slot, int32_t parent, pta_e
     if (parent >= 0) {
         pta_segment *p = &cache->segments[parent];
         cache->segments[i].start = p->start + p->length;
+        cache->segments[i].shift = p->shift;
         p->num_children++;
     }
     cache->num_live++;

@@ -28,6 +28,8 @@ typedef struct {
     int32_t pending;      /* token id whose key and value are not stored yet (the last one), or -1 */
     int64_t start;        /* position of the first token */
     int64_t length;       /* tokens, the pending one included */
+    int64_t shift;        /* rotary position of a token that is not told its own, minus its position; from the parent, and
+                             another one behind images, which take fewer rotary positions than rows */
     char **pages;         /* [num_pages] page b holds positions [PTA_PAGE·b, PTA_PAGE·(b + 1)) */
     int64_t num_pages, page_capacity;
     void *hidden;         /* [C] of the model's type: normed final state of the last token; NULL while pending or empty */

@@ -1,5 +1,7 @@
 #include "step.h"
 
+#include <string.h>
+
 #include "../core/threads.h"
 #include "../model/layer.h"
 #include "../model/products.h"
@@ -13,12 +15,21 @@ void pta_step_free(pta_step *s) {
     pta_buffer_free(&s->logit_memory);
 }
 
-void pta_step_add(pta_step *s, const pta_cache *cache, int32_t slot, int64_t index, int32_t token) {
+void pta_step_add_row(pta_step *s, const pta_cache *cache, int32_t slot, int64_t index, int32_t token, const int32_t *axes,
+                      int64_t stride, const float *input) {
     const pta_segment *segment = &cache->segments[slot];
     const int64_t i = s->num_rows++, position = segment->start + index;
+    if (i == 0) s->apart = false;
     s->rows[i] = (pta_row){segment->pages, position};
     s->tokens[i] = token;
-    s->positions[i] = (int32_t)position;
+    s->inputs[i] = input;
+    for (int axis = 0; axis < 3; axis++)
+        s->axes[axis][i] = axes ? axes[axis * stride] : (int32_t)(position + segment->shift);
+    s->apart |= s->axes[0][i] != s->axes[1][i] || s->axes[0][i] != s->axes[2][i];
+}
+
+void pta_step_add(pta_step *s, const pta_cache *cache, int32_t slot, int64_t index, int32_t token) {
+    pta_step_add_row(s, cache, slot, index, token, NULL, 0, NULL);
 }
 
 static void lay_out(pta_step *s, pta_cursor *cursor, const pta_model *m, int64_t more) {
@@ -32,14 +43,17 @@ static void lay_out(pta_step *s, pta_cursor *cursor, const pta_model *m, int64_t
     s->projected = pta_take_floats(cursor, R * width);
     s->qkv = c->dtype == PTA_F32 ? pta_f32(s->projected, width) : pta_take_matrix(cursor, R, width, c->dtype);
     pta_adapter_layout(&s->adapter, cursor, m, R);
+    if (s->apart) pta_rotation_layout(&s->rotation_room, cursor, c, R);
 }
 
 pta_code pta_step_prepare(pta_step *s, const pta_cache *cache, int64_t more, pta_error *err) {
     pta_model *m = cache->model;
-    int64_t last_position = 0;
-    for (int64_t i = 0; i < s->num_rows; i++)
-        if (s->positions[i] > last_position) last_position = s->positions[i];
-    pta_code code = pta_model_need_rope(m, last_position + 1, err);
+    int32_t last_position = 0;
+    if (!s->num_rows) s->apart = false;
+    for (int axis = 0; axis < (s->apart ? 3 : 1); axis++)
+        for (int64_t i = 0; i < s->num_rows; i++)
+            if (s->axes[axis][i] > last_position) last_position = s->axes[axis][i];
+    pta_code code = pta_model_need_rope(m, (int64_t)last_position + 1, err);
     if (code) return code;
     pta_cursor cursor = {0};
     lay_out(s, &cursor, m, more);
@@ -47,8 +61,18 @@ pta_code pta_step_prepare(pta_step *s, const pta_cache *cache, int64_t more, pta
     if (!cursor.base) return PTA_E_MEMORY;
     cursor.used = 0;
     lay_out(s, &cursor, m, more);
+    s->rotation = s->apart ? pta_rotation_of_axes(&s->rotation_room, m, s->axes[0], PTA_STEP_ROWS, s->num_rows)
+                           : (pta_rotation){m->rope, s->axes[0]};
     s->interrupted = false;
     return PTA_OK;
+}
+
+/* By the thread that looked the row's token up: rows are shared as in pta_embedding_forward. */
+static void place_inputs(const pta_team *team, const pta_step *s, int64_t C) {
+    int64_t first, last;
+    pta_team_share(team, s->num_rows, 1, &first, &last);
+    for (int64_t i = first; i < last; i++)
+        if (s->inputs[i]) memcpy(s->x + i * C, s->inputs[i], (size_t)C * sizeof(float));
 }
 
 bool pta_step_layers(const pta_team *team, pta_step *s, const pta_cache *cache, pta_error *err) {
@@ -59,9 +83,10 @@ bool pta_step_layers(const pta_team *team, pta_step *s, const pta_cache *cache, 
                                .gate_up = s->gate_up};
     const pta_layer_scratch scratch = {s->hidden, s->product, s->projected, s->adapter};
     pta_embedding_forward(team, s->x, pta_model_embedding(m), s->tokens, s->num_rows, c->C);
+    place_inputs(team, s, c->C);
     pta_team_barrier(team);
     for (int64_t l = 0; l < c->L; l++) {
-        pta_layer_qkv(team, m, l, &a, &scratch, s->positions, s->num_rows);
+        pta_layer_qkv(team, m, l, &a, &scratch, s->rotation, s->num_rows);
         pta_store_keys(team, s, c, l);
         pta_team_barrier(team);
         pta_attend(team, s, c, l);

@@ -4,11 +4,13 @@
 #define PTA_GENERATE_STEP_H
 
 #include "../model/adapter.h"
+#include "../model/rotation.h"
 #include "kvcache.h"
 
 enum { PTA_STEP_ROWS = 512 }; /* rows per batch: enough to keep the matrix products busy, small enough for the caches */
 
-/* One token on its way: it stands at `position` and sees the positions 0 .. position of a segment's page table. */
+/* One token on its way: it stands at `position` from the root and sees the positions 0 .. position of a segment's page
+ * table. What its heads turn by is another matter (rotation.h). */
 typedef struct {
     char *const *pages;
     int64_t position;
@@ -17,8 +19,13 @@ typedef struct {
 /* Everything a call needs again and again. Zero-initialise. */
 typedef struct {
     pta_row rows[PTA_STEP_ROWS];
-    int32_t tokens[PTA_STEP_ROWS], positions[PTA_STEP_ROWS];
+    int32_t tokens[PTA_STEP_ROWS];
+    int32_t axes[3][PTA_STEP_ROWS];        /* rotary positions; equal but where an image is */
+    const float *inputs[PTA_STEP_ROWS];    /* [C] given embedding, or NULL: that of the token */
+    bool apart;                            /* some row's three positions differ */
     int64_t num_rows;
+    pta_rotation_room rotation_room;
+    pta_rotation rotation;
     pta_buffer memory, logit_memory;
     float *x;         /* [num_rows, C] residual stream */
     float *projected; /* [num_rows, (H+2K)·D] */
@@ -34,6 +41,10 @@ void pta_step_free(pta_step *step);
 /* Append a row: `token` becomes token `index` of segment `slot`, whose pages must have room and may not move until the
  * batch has run. Rows of one segment must be added in order, and rows with common ancestors together for speed. */
 void pta_step_add(pta_step *step, const pta_cache *cache, int32_t slot, int64_t index, int32_t token);
+/* The same for a row with three positions of its own (axes, `stride` apart; NULL: as above), or with a given embedding
+ * (NULL: the token's), which stays the caller's. */
+void pta_step_add_row(pta_step *step, const pta_cache *cache, int32_t slot, int64_t index, int32_t token,
+                      const int32_t *axes, int64_t stride, const float *input);
 
 /* Memory for the rows that were added, and for `more` rows of step->hidden after theirs, and rotary angles. Packed weights
  * must be ready (pta_model_ready). */

@@ -88,6 +88,8 @@ static void adapter_free(pta_adapter *a) {
 pta_code pta_model_add_adapter(pta_model *m, int64_t rank, double scale, unsigned targets, pta_error *err) {
     const pta_config *c = &m->config;
     if (m->adapter) return pta_fail(err, PTA_E_STATE, "the model has an adapter: remove it, or merge it, first");
+    if (m->train_tower)
+        return pta_fail(err, PTA_E_STATE, "the vision tower is trained: an adapter is trained alone; train_tower(False) first");
     if (rank < 1 || rank > 1 << 14) return pta_fail(err, PTA_E_VALUE, "rank is %lld, must be 1 to %d", (long long)rank, 1 << 14);
     if (!isfinite(scale)) return pta_fail(err, PTA_E_VALUE, "scale is %g, must be finite", scale);
     if (!targets || targets >> PTA_PROJECTIONS) return pta_fail(err, PTA_E_VALUE, "no projection to adapt");

@@ -1,6 +1,8 @@
 /* The layers over a forest, and their mirror. */
 #include "decoder.h"
 
+#include <string.h>
+
 #include "../core/vmath.h"
 #include "../ops/attention.h"
 #include "../ops/ops.h"
@@ -31,11 +33,34 @@ static bool layer_activations(const pta_team *team, const pta_model *m, const pt
     const pta_activations *a = &t->layers[l];
     const pta_layer_scratch s = scratch_of(t);
     int64_t T = t->forest->T;
-    pta_layer_qkv(team, m, l, a, &s, t->forest->position, T);
+    pta_layer_qkv(team, m, l, a, &s, t->rotation, T);
     pta_attention_forward(team, a->attention, a->lse, a->qkv, &t->rows, c->H, c->K, c->D, t->pages);
     if (pta_team_interrupted(team, err)) return true;
     pta_layer_gate_up(team, m, l, a, &s, T);
     return false;
+}
+
+/* Given embeddings take the place of their rows' tokens. By whole rows: each is written by one thread. */
+static void place_inputs(const pta_team *team, float *x, const pta_extra *extra, int64_t C) {
+    if (!extra->num_inputs) return;
+    int64_t first, last;
+    pta_team_share(team, extra->num_inputs, 1, &first, &last);
+    for (int64_t i = first; i < last; i++)
+        memcpy(x + extra->rows[i] * C, extra->inputs + i * C, (size_t)C * sizeof(float));
+    pta_team_barrier(team);
+}
+
+/* Their gradients are kept, and do not reach the table of embeddings. */
+static void take_input_gradients(const pta_team *team, const pta_model *m, float *dx, const pta_extra *extra) {
+    if (!extra->num_inputs) return;
+    const int64_t C = m->config.C;
+    int64_t first, last;
+    pta_team_share(team, extra->num_inputs, 1, &first, &last);
+    for (int64_t i = first; i < last; i++) {
+        memcpy(m->input_gradients.data + i * C, dx + extra->rows[i] * C, (size_t)C * sizeof(float));
+        memset(dx + extra->rows[i] * C, 0, (size_t)C * sizeof(float));
+    }
+    pta_team_barrier(team);
 }
 
 bool pta_layers_forward(const pta_team *team, const pta_model *m, const pta_tape *t, pta_error *err) {
@@ -43,6 +68,7 @@ bool pta_layers_forward(const pta_team *team, const pta_model *m, const pta_tape
     const pta_layer_scratch s = scratch_of(t);
     pta_embedding_forward(team, t->layers[0].input, pta_model_embedding(m), t->forest->tokens, t->forest->T, c->C);
     pta_team_barrier(team);
+    place_inputs(team, t->layers[0].input, &t->forest->extra, c->C);
     for (int64_t l = 0; l < c->L; l++) {
         if (layer_activations(team, m, t, l, err)) return true;
         float *out = l + 1 < c->L ? t->layers[l + 1].input : t->output;
@@ -96,7 +122,7 @@ static void attention_backward(const pta_team *team, const pta_model *m, const p
     const pta_config *c = &m->config;
     const pta_activations *a = &t->layers[l];
     const pta_layer *w = &m->weights.layers[l], *g = gradients_of(m, l);
-    const pta_heads heads = pta_layer_heads(m, l);
+    const pta_heads heads = pta_layer_heads(m, l, t->rotation);
     int64_t T = t->forest->T, C = c->C, HD = c->H * c->D, width = pta_qkv_width(c);
     pta_matrix dx = pta_f32(s->dx, C), dqkv = pta_f32(s->dqkv, width), dout = s->dwide;
     dout.ld = HD;
@@ -107,7 +133,7 @@ static void attention_backward(const pta_team *team, const pta_model *m, const p
     pta_attention_backward(team, dqkv, dout, a->attention, a->lse, a->qkv, &t->rows, c->H, c->K, c->D, s->attention);
     pta_team_barrier(team);
     pta_heads_backward(team, s->dqkv, g->qkv_bias, g->q_norm, g->k_norm, a->raw, a->rstd_heads, &heads,
-                       t->forest->position, s->reduce, T);
+                       t->rotation.line, s->reduce, T);
     pta_rmsnorm_forward(team, t->normed, NULL, a->input, w->input_norm, T, C, c->eps);
     pta_team_barrier(team);
     weight_gradient(team, m, g->qkv, dqkv, t->normed, T, width, C);
@@ -126,6 +152,7 @@ bool pta_layers_backward(const pta_team *team, const pta_model *m, const pta_tap
         attention_backward(team, m, t, l, s);
         if (pta_team_interrupted(team, err)) return true;
     }
+    take_input_gradients(team, m, s->dx, &t->forest->extra);
     if (!m->adapter) pta_embedding_backward(team, m->grads.embed, s->dx, t->forest->tokens, t->forest->T, m->config.C);
     return false;
 }

@@ -12,6 +12,8 @@ void pta_forest_free(pta_forest *f) {
     pta_free(f->segment);
     pta_free(f->position);
     pta_free(f->until);
+    pta_free((void *)f->extra.axes);
+    pta_free((void *)f->extra.rows);
     pta_free(f);
 }
 
@@ -43,6 +45,32 @@ static pta_code validate(const int32_t *offsets, const int32_t *parent, int64_t 
     return PTA_OK;
 }
 
+pta_code pta_extra_check(const pta_extra *extra, int64_t T, const char *what, int32_t *limit, pta_error *err) {
+    for (int64_t i = 0; extra->axes && i < 3 * T; i++) {
+        if (extra->axes[i] < 0 || extra->axes[i] >= PTA_MOST_POSITIONS)
+            return pta_fail(err, PTA_E_VALUE, "%spositions[%lld, %lld] is %d, must be 0 to %d", what, (long long)(i / T),
+                            (long long)(i % T), extra->axes[i], PTA_MOST_POSITIONS - 1);
+        if (extra->axes[i] >= *limit) *limit = extra->axes[i] + 1;
+    }
+    for (int64_t i = 0; i < extra->num_inputs; i++)
+        if (extra->rows[i] >= T || extra->rows[i] < (i ? extra->rows[i - 1] + 1 : 0))
+            return pta_fail(err, PTA_E_VALUE, "%sinput_rows[%lld] is %d, must increase and stay below %lld", what,
+                            (long long)i, extra->rows[i], (long long)T);
+    return PTA_OK;
+}
+
+/* Copies of its own; inputs stay the caller's. */
+static pta_code copy_extra(pta_extra *to, const pta_extra *from, int64_t T, pta_error *err) {
+    int32_t *axes = from->axes ? pta_alloc_uninit(3 * T, sizeof(int32_t)) : NULL;
+    int32_t *rows = from->num_inputs ? pta_alloc_uninit(from->num_inputs, sizeof(int32_t)) : NULL;
+    *to = (pta_extra){axes, from->num_inputs, from->width, rows, from->inputs};
+    if ((from->axes && !axes) || (from->num_inputs && !rows))
+        return pta_fail(err, PTA_E_MEMORY, "forest: no memory for positions and inputs of %lld tokens", (long long)T);
+    if (axes) memcpy(axes, from->axes, (size_t)(3 * T) * sizeof(int32_t));
+    if (rows) memcpy(rows, from->rows, (size_t)from->num_inputs * sizeof(int32_t));
+    return PTA_OK;
+}
+
 static void derive(pta_forest *f) {
     for (int32_t s = f->S - 1; s >= 0; s--) {
         if (f->until[s] < f->offsets[s + 1]) f->until[s] = f->offsets[s + 1];
@@ -62,8 +90,12 @@ static void derive(pta_forest *f) {
 }
 
 pta_code pta_forest_create(pta_forest **out, const int32_t *tokens, int64_t num_tokens, const int32_t *offsets,
-                           const int32_t *parent, int64_t num_segments, pta_error *err) {
+                           const int32_t *parent, int64_t num_segments, const pta_extra *extra, pta_error *err) {
+    const pta_extra nothing = {0};
+    int32_t limit = 0;
     pta_code code = validate(offsets, parent, num_tokens, num_segments, err);
+    if (!extra) extra = &nothing;
+    if (!code) code = pta_extra_check(extra, num_tokens, "", &limit, err);
     if (code) return code;
     size_t T = (size_t)num_tokens, S = (size_t)num_segments;
     pta_forest *f = pta_alloc(1, sizeof *f);
@@ -84,6 +116,12 @@ pta_code pta_forest_create(pta_forest **out, const int32_t *tokens, int64_t num_
     memcpy(f->offsets, offsets, (S + 1) * sizeof(int32_t));
     memcpy(f->parent, parent, S * sizeof(int32_t));
     derive(f);
+    if (limit) f->max_position = limit;
+    code = copy_extra(&f->extra, extra, num_tokens, err);
+    if (code) {
+        pta_forest_free(f);
+        return code;
+    }
     *out = f;
     return PTA_OK;
 }

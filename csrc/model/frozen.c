@@ -7,7 +7,9 @@
 #include "../ops/rows.h"
 #include "model.h"
 
-static pta_frozen *matrix_of(pta_frozen_tensors *t, const pta_frozen_param *p) {
+static pta_frozen *matrix_of(pta_model *m, const pta_frozen_param *p) {
+    pta_frozen_tensors *t = &m->frozen;
+    if (p->which == PTA_TOWER) return &m->tower.frozen[p->layer];
     return p->which == PTA_HEAD ? &t->head : &t->layers[p->layer * PTA_LAYER_MATRICES + p->which];
 }
 
@@ -35,6 +37,14 @@ static void add(pta_frozen_tensors *t, int64_t layer, const char *suffix, pta_ma
         snprintf(p->name, sizeof p->name, "model.layers.%lld.%s", (long long)layer, suffix);
 }
 
+static void add_vision(void *context, const char *name, int64_t rows, int64_t cols, bool join, int64_t matrix, int64_t first) {
+    pta_frozen_tensors *t = context;
+    (void)join;
+    if (matrix < 0) return;
+    add(t, -1, name, PTA_TOWER, first, rows, cols);
+    t->params[t->num_params - 1].layer = matrix;
+}
+
 static void describe(pta_frozen_tensors *t, const pta_config *c) {
     const int64_t q = c->H * c->D, kv = c->K * c->D;
     add(t, -1, "model.embed_tokens.weight", PTA_EMBED, 0, c->V, c->C);
@@ -48,13 +58,14 @@ static void describe(pta_frozen_tensors *t, const pta_config *c) {
         add(t, l, "mlp.down_proj.weight", PTA_DOWN, 0, c->C, c->F);
     }
     if (!c->tied) add(t, -1, "lm_head.weight", PTA_HEAD, 0, c->V, c->C);
+    pta_tower_describe(&c->vision, add_vision, t);
 }
 
 pta_code pta_frozen_plan(pta_model *m, pta_error *err) {
     const pta_config *c = &m->config;
     pta_frozen_tensors *t = &m->frozen;
     pta_cursor cursor = {0};
-    t->params = pta_alloc(2 + 7 * c->L, sizeof *t->params);
+    t->params = pta_alloc(2 + 7 * c->L + 3 + 5 * c->vision.depth, sizeof *t->params);
     t->layers = pta_alloc(PTA_LAYER_MATRICES * c->L, sizeof *t->layers);
     if (!t->params || !t->layers) return pta_fail(err, PTA_E_MEMORY, "no memory for a table of frozen weights");
     lay_out(t, &cursor, c);
@@ -69,7 +80,7 @@ pta_code pta_frozen_create(pta_model *m, pta_error *err) {
     if (!t->memory)
         return pta_fail(err, PTA_E_MEMORY, "no memory for %.2f GiB of frozen weights", (double)t->bytes / (1 << 30));
     lay_out(t, &(pta_cursor){t->memory, 0}, &m->config);
-    return PTA_OK;
+    return m->config.vision.depth ? pta_tower_store_create(&m->tower, &m->config.vision, err) : PTA_OK;
 }
 
 void pta_frozen_free(pta_frozen_tensors *t) {
@@ -122,7 +133,7 @@ static void move_rows(const pta_team *team, void *arg) {
         if (j->set && j->m->config.tied) matrix_rows(j, &t->head, from - base, to - from);
         embed_rows(j, from - base, to - from);
     } else {
-        matrix_rows(j, matrix_of(t, j->p), from - base, to - from);
+        matrix_rows(j, matrix_of(j->m, j->p), from - base, to - from);
     }
 }
 

@@ -1,41 +1,31 @@
 #include "layer.h"
 
-#include <string.h>
-
 #include "../ops/ops.h"
 #include "products.h"
 
-pta_heads pta_layer_heads(const pta_model *m, int64_t layer) {
+pta_heads pta_layer_heads(const pta_model *m, int64_t layer, pta_rotation rotation) {
     const pta_config *c = &m->config;
     const pta_layer *w = &m->weights.layers[layer];
-    return (pta_heads){c->H, c->K, c->D, w->qkv_bias, w->q_norm, w->k_norm, m->rope, c->eps};
-}
-
-/* This thread's rows of to = from. */
-static void copy_rows(const pta_team *team, float *to, const float *from, int64_t T, int64_t C) {
-    if (to == from) return;
-    int64_t first, last;
-    pta_team_share(team, T, 1, &first, &last);
-    memcpy(to + first * C, from + first * C, (size_t)((last - first) * C) * sizeof(float));
+    return (pta_heads){c->H, c->K, c->D, w->qkv_bias, w->q_norm, w->k_norm, rotation.table, c->eps};
 }
 
 void pta_layer_qkv(const pta_team *team, const pta_model *m, int64_t layer, const pta_activations *a,
-                   const pta_layer_scratch *s, const int32_t *position, int64_t T) {
+                   const pta_layer_scratch *s, pta_rotation rotation, int64_t T) {
     const pta_config *c = &m->config;
-    const pta_heads heads = pta_layer_heads(m, layer);
+    const pta_heads heads = pta_layer_heads(m, layer, rotation);
     pta_rmsnorm_forward(team, s->normed, a->rstd_input, a->input, m->weights.layers[layer].input_norm, T, c->C, c->eps);
     pta_team_barrier(team);
     pta_product_forward(team, m, layer, PTA_QKV, pta_f32(s->projected, pta_qkv_width(c)), s->normed, T, false);
     pta_team_barrier(team);
     pta_adapter_forward(team, m, layer, PTA_GROUP_QKV, pta_f32(s->projected, pta_qkv_width(c)), s->normed, &s->adapter, T);
-    pta_heads_forward(team, a->qkv, a->raw, a->rstd_heads, s->projected, &heads, position, T);
+    pta_heads_forward(team, a->qkv, a->raw, a->rstd_heads, s->projected, &heads, rotation.line, T);
     pta_team_barrier(team);
 }
 
 void pta_layer_gate_up(const pta_team *team, const pta_model *m, int64_t layer, const pta_activations *a,
                        const pta_layer_scratch *s, int64_t T) {
     const pta_config *c = &m->config;
-    copy_rows(team, a->middle, a->input, T, c->C);
+    pta_copy_rows(team, a->middle, a->input, T, c->C);
     pta_team_barrier(team);
     pta_product_forward(team, m, layer, PTA_O, pta_f32(a->middle, c->C), a->attention, T, true);
     pta_team_barrier(team);
@@ -51,7 +41,7 @@ void pta_layer_out(const pta_team *team, const pta_model *m, int64_t layer, cons
                    const pta_layer_scratch *s, float *out, int64_t T) {
     const pta_config *c = &m->config;
     pta_swiglu_forward(team, s->product, a->gate_up, T, c->F);
-    copy_rows(team, out, a->middle, T, c->C);
+    pta_copy_rows(team, out, a->middle, T, c->C);
     pta_team_barrier(team);
     pta_product_forward(team, m, layer, PTA_DOWN, pta_f32(out, c->C), s->product, T, true);
     pta_team_barrier(team);

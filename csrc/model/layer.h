@@ -7,6 +7,7 @@
 #define PTA_MODEL_LAYER_H
 
 #include "../ops/ops.h"
+#include "rotation.h"
 #include "tape.h"
 
 /* Scratch of T rows. */
@@ -16,9 +17,9 @@ typedef struct {
     pta_adapter_scratch adapter;
 } pta_layer_scratch;
 
-/* a->input -> a->qkv (and rstd_input, raw, rstd_heads where they are not NULL); position[T]. */
+/* a->input -> a->qkv (and rstd_input, raw, rstd_heads where they are not NULL). */
 void pta_layer_qkv(const pta_team *team, const pta_model *m, int64_t layer, const pta_activations *a,
-                   const pta_layer_scratch *s, const int32_t *position, int64_t T);
+                   const pta_layer_scratch *s, pta_rotation rotation, int64_t T);
 /* a->input and a->attention -> a->middle (may be a->input), a->gate_up. */
 void pta_layer_gate_up(const pta_team *team, const pta_model *m, int64_t layer, const pta_activations *a,
                        const pta_layer_scratch *s, int64_t T);
@@ -26,6 +27,6 @@ void pta_layer_gate_up(const pta_team *team, const pta_model *m, int64_t layer, 
 void pta_layer_out(const pta_team *team, const pta_model *m, int64_t layer, const pta_activations *a,
                    const pta_layer_scratch *s, float *out, int64_t T);
 /* The heads of a layer as the operations see them. */
-pta_heads pta_layer_heads(const pta_model *m, int64_t layer);
+pta_heads pta_layer_heads(const pta_model *m, int64_t layer, pta_rotation rotation);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tape.h"
+#include "vision.h"
 
 enum { PAD = 16 }; /* a group of tensors starts on a 64-byte line */
 
@@ -30,6 +31,15 @@ static void add_layer(pta_model *m, int64_t layer, const char *suffix, int64_t r
     char name[sizeof m->params->name];
     snprintf(name, sizeof name, "model.layers.%lld.%s", (long long)layer, suffix);
     add(m, name, rows, cols, join);
+}
+
+/* A tensor of the vision tower: its matrices are packed apart (vision/tower.h). */
+static void add_vision(void *context, const char *name, int64_t rows, int64_t cols, bool join, int64_t matrix, int64_t first) {
+    pta_model *m = context;
+    const int64_t before = m->num_params;
+    (void)matrix, (void)first;
+    add(m, name, rows, cols, join);
+    if (m->num_params > before) m->params[before].packed = false;
 }
 
 static void describe(pta_model *m) {
@@ -58,17 +68,21 @@ static void describe(pta_model *m) {
     }
     add(m, "model.norm.weight", c->C, 0, false);
     if (!c->tied) add(m, "lm_head.weight", c->V, c->C, false);
+    m->decoder.params = m->num_params, m->decoder.floats = m->num_floats, m->decoder.elements = m->num_elements;
+    pta_tower_describe(&c->vision, add_vision, m);
 }
 
-/* Allocate an arena and set its pointers by walking the table in the order of `describe`. */
-static pta_code make_tensors(pta_tensors *t, const pta_model *m, pta_error *err) {
+/* Allocate an arena, of the decoder alone or with the vision tower, and set its pointers by walking the table in the order
+ * of `describe`. */
+static pta_code make_tensors(pta_tensors *t, const pta_model *m, bool tower, pta_error *err) {
     const pta_config *c = &m->config;
-    float *arena = pta_alloc(m->num_floats, sizeof(float));
+    const int64_t floats = tower ? m->num_floats : m->decoder.floats;
+    float *arena = pta_alloc(floats, sizeof(float));
     pta_layer *layers = pta_alloc(c->L, sizeof(pta_layer));
     if (!arena || !layers) {
         pta_free(arena);
         pta_free(layers);
-        return pta_fail(err, PTA_E_MEMORY, "no memory for %.2f GiB of parameters", (double)m->num_floats * 4 / (1 << 30));
+        return pta_fail(err, PTA_E_MEMORY, "no memory for %.2f GiB of parameters", (double)floats * 4 / (1 << 30));
     }
     const pta_param *p = m->params;
     const bool frozen = c->frozen;
@@ -89,7 +103,7 @@ static pta_code make_tensors(pta_tensors *t, const pta_model *m, pta_error *err)
     }
     t->norm = arena + (p++)->offset;
     t->head = frozen ? NULL : c->tied ? t->embed : arena + p->offset;
-    return PTA_OK;
+    return tower ? pta_vision_bind(&t->tower, m, arena, m->decoder.params, err) : PTA_OK;
 }
 
 static pta_code check_config(const pta_config *c, pta_error *err) {
@@ -110,9 +124,22 @@ static pta_code check_config(const pta_config *c, pta_error *err) {
     if (pta_qkv_width(c) > 1 << 20)
         return pta_fail(err, PTA_E_VALUE, "(num_attention_heads + 2 num_key_value_heads) head_dim is %lld, must be at most %d",
                         (long long)pta_qkv_width(c), 1 << 20);
+    if (c->vision.depth && c->vision.O != c->C)
+        return pta_fail(err, PTA_E_VALUE, "vision: out_hidden_size is %lld, must be hidden_size (%lld)", (long long)c->vision.O,
+                        (long long)c->C);
+    if (c->vision.depth) {
+        pta_code code = pta_tower_check(&c->vision, err);
+        if (code) return code;
+    }
     if (c->D % 2) return pta_fail(err, PTA_E_VALUE, "head_dim is %lld, must be even", (long long)c->D);
     if (!(c->eps > 0.0f) || !isfinite(c->eps))
         return pta_fail(err, PTA_E_VALUE, "rms_norm_eps is %g, must be positive and finite", (double)c->eps);
+    const int64_t pairs = c->rope_sections[0] + c->rope_sections[1] + c->rope_sections[2];
+    for (int i = 0; i < 3; i++)
+        if (c->rope_sections[i] < 0 || (pairs && pairs != c->D / 2))
+            return pta_fail(err, PTA_E_VALUE, "rope_sections are %lld, %lld, %lld, must add up to head_dim/2 (%lld)",
+                            (long long)c->rope_sections[0], (long long)c->rope_sections[1], (long long)c->rope_sections[2],
+                            (long long)c->D / 2);
     for (int64_t i = 0; i < c->D / 2; i++)
         if (!isfinite(c->inv_freq[i])) return pta_fail(err, PTA_E_VALUE, "inv_freq[%lld] is not finite", (long long)i);
     return PTA_OK;
@@ -124,8 +151,10 @@ pta_code pta_model_plan(pta_model **out, const pta_config *config, pta_error *er
     pta_model *m = pta_alloc(1, sizeof *m);
     if (!m) return pta_fail(err, PTA_E_MEMORY, "no memory for a model");
     m->config = *config;
+    m->config.vision.dtype = config->dtype;
+    m->config.vision.frozen = config->frozen;
     m->config.inv_freq = pta_alloc_uninit(config->D / 2, sizeof(double));
-    m->params = pta_alloc(3 + 14 * config->L, sizeof(pta_param));
+    m->params = pta_alloc(3 + 14 * config->L + 6 + 12 * config->vision.depth, sizeof(pta_param));
     if (!m->config.inv_freq || !m->params) {
         pta_model_free(m);
         return pta_fail(err, PTA_E_MEMORY, "no memory for a model's table of parameters");
@@ -144,7 +173,7 @@ pta_code pta_model_create(pta_model **out, const pta_config *config, pta_error *
     pta_model *m = NULL;
     pta_code code = pta_model_plan(&m, config, err);
     if (code) return code;
-    code = make_tensors(&m->weights, m, err);
+    code = make_tensors(&m->weights, m, true, err);
     if (!code && m->config.frozen) code = pta_frozen_create(m, err);
     if (code)
         pta_model_free(m);
@@ -160,7 +189,9 @@ void pta_model_free(pta_model *m) {
     pta_buffer_free(&m->tape_memory);
     pta_buffer_free(&m->head_memory);
     pta_buffer_free(&m->backward_memory);
+    pta_buffer_free(&m->input_gradients);
     pta_frozen_free(&m->frozen);
+    pta_vision_free(m);
     pta_free(m->weights.arena);
     pta_free(m->weights.layers);
     pta_free(m->packed.memory);
@@ -203,14 +234,18 @@ static int64_t packed_bytes(const pta_config *c) {
 
 pta_model_memory pta_model_get_memory(const pta_model *m) {
     const pta_trainable trained = pta_model_trainable(m);
-    int64_t arena = m->num_floats * (int64_t)sizeof(float) + m->frozen.bytes;
+    const int64_t of_tower = m->config.vision.depth ? pta_tower_store_bytes(&m->config.vision) : 0;
     const pta_adapter *a = m->adapter;
-    const int64_t own = m->config.frozen ? 0 : packed_bytes(&m->config), packed = own + (a ? a->packed_bytes : 0);
+    int64_t arena = m->num_floats * (int64_t)sizeof(float) + m->frozen.bytes + (m->config.frozen ? of_tower : 0);
+    const int64_t own = m->config.frozen ? 0 : packed_bytes(&m->config), own_tower = m->config.frozen ? 0 : of_tower;
+    const int64_t packed = own + own_tower + (a ? a->packed_bytes : 0);
     const int64_t gradients = trained.num_floats * (int64_t)sizeof(float);
     if (a) arena += gradients;
-    int64_t kept = m->tape_memory.capacity + m->head_memory.capacity + m->backward_memory.capacity;
-    pta_model_memory memory = {arena, (m->packed.memory ? own : 0) + (a && a->packed_memory ? a->packed_bytes : 0),
-                               trained.grads ? gradients : 0, kept * (int64_t)sizeof(float), 0};
+    int64_t kept = m->tape_memory.capacity + m->head_memory.capacity + m->backward_memory.capacity +
+                   m->vision_memory.capacity + m->input_gradients.capacity;
+    const int64_t now = (m->packed.memory ? own : 0) + (m->tower.memory ? own_tower : 0) +
+                        (a && a->packed_memory ? a->packed_bytes : 0);
+    pta_model_memory memory = {arena, now, trained.grads ? gradients : 0, kept * (int64_t)sizeof(float), 0};
     memory.to_allocate = (packed - memory.packed) + (gradients - memory.gradients);
     return memory;
 }
@@ -268,7 +303,9 @@ void pta_model_changed_adapter(pta_model *m) {
 pta_trainable pta_model_trainable(const pta_model *m) {
     const pta_adapter *a = m->adapter;
     if (a) return (pta_trainable){a->num_params, a->num_floats, a->num_elements, a->params, a->weights, a->grads};
-    return (pta_trainable){m->num_params, m->num_floats, m->num_elements, m->params, m->weights.arena, m->grads.arena};
+    if (m->train_tower)
+        return (pta_trainable){m->num_params, m->num_floats, m->num_elements, m->params, m->weights.arena, m->grads.arena};
+    return (pta_trainable){m->decoder.params, m->decoder.floats, m->decoder.elements, m->params, m->weights.arena, m->grads.arena};
 }
 
 pta_code pta_model_need_grads(pta_model *m, pta_error *err) {
@@ -280,7 +317,8 @@ pta_code pta_model_need_grads(pta_model *m, pta_error *err) {
         m->adapter->grads = pta_alloc(m->adapter->num_floats, sizeof(float));
         if (!m->adapter->grads) code = pta_fail(err, PTA_E_MEMORY, "no memory for the gradients of an adapter");
     } else {
-        code = make_tensors(&m->grads, m, err);
+        code = make_tensors(&m->grads, m, m->train_tower, err);
+        if (code) pta_model_drop_grads(m);
     }
     m->grads_zero = !code;
     return code;
@@ -289,6 +327,7 @@ pta_code pta_model_need_grads(pta_model *m, pta_error *err) {
 void pta_model_drop_grads(pta_model *m) {
     pta_free(m->grads.arena);
     pta_free(m->grads.layers);
+    pta_tower_tensors_free(&m->grads.tower);
     m->grads = (pta_tensors){0};
     m->grads_zero = m->grads_seen = false;
 }

@@ -15,6 +15,7 @@
 #include "../core/status.h"
 #include "../kernels/frozen.h"
 #include "../kernels/linear.h"
+#include "../vision/tower.h"
 #include "forest.h"
 
 typedef struct {
@@ -26,6 +27,8 @@ typedef struct {
     pta_dtype dtype; /* of working weights and stored activations */
     int frozen;      /* 0: the matrices are float32 masters; else 1 + the pta_frozen_kind that they are kept in alone */
     double *inv_freq; /* [D/2] rotary frequencies; owned by the model after pta_model_create */
+    pta_tower_config vision; /* depth 0: none; dtype and frozen follow from the fields above */
+    int64_t rope_sections[3]; /* pairs that turn by time, height, width (rotation.h); all 0: rows have one position */
 } pta_config;
 
 /* One named tensor of the arena. cols == 0: a vector. `decay`: weight decay applies (matrices). */
@@ -56,6 +59,7 @@ typedef struct {
     pta_layer *layers;  /* [L] */
     float *norm;        /* [C] */
     float *head;        /* [V, C]; == embed when tied */
+    pta_tower_tensors tower; /* empty without one, or where it is not trained (of gradients) */
 } pta_tensors;
 
 /* Working copies of the matrices in the layout and type of the kernels; see pta_model_ready. */
@@ -70,7 +74,10 @@ typedef struct {
 } pta_packed_tensors;
 
 /* The matrices of a model by what they multiply; the last two are not of a layer. */
-typedef enum { PTA_QKV, PTA_O, PTA_GATE_UP, PTA_DOWN, PTA_LAYER_MATRICES, PTA_HEAD = PTA_LAYER_MATRICES, PTA_EMBED } pta_matrix_id;
+typedef enum {
+    PTA_QKV, PTA_O, PTA_GATE_UP, PTA_DOWN, PTA_LAYER_MATRICES, PTA_HEAD = PTA_LAYER_MATRICES, PTA_EMBED,
+    PTA_TOWER /* of the vision tower: `layer` is then the number of the matrix there */
+} pta_matrix_id;
 
 /* A named tensor of a model whose matrices are frozen: rows first .. first+rows-1 of a matrix. */
 typedef struct {
@@ -91,13 +98,17 @@ typedef struct {
 
 typedef struct pta_tape pta_tape;
 typedef struct pta_adapter pta_adapter; /* adapter.h */
+typedef struct pta_seen pta_seen;       /* vision.h */
 
 typedef struct {
     pta_config config;
     int64_t num_params;     /* entries of params */
     pta_param *params;
     int64_t num_floats;     /* arena length with padding */
-    int64_t num_elements;   /* trainable numbers without padding */
+    int64_t num_elements;   /* numbers without padding */
+    struct {
+        int64_t params, floats, elements;
+    } decoder;              /* the same three without the vision tower, whose tensors stand last */
     pta_tensors weights;
     pta_tensors grads;      /* grads.arena == NULL until pta_model_need_grads */
     pta_packed_tensors packed;
@@ -107,12 +118,19 @@ typedef struct {
     bool grads_zero;        /* the gradients are zero, and nobody outside has seen them */
     bool grads_seen;        /* somebody outside may write into them */
     pta_adapter *adapter;   /* NULL: none; the weights themselves are trained */
+    pta_tower_matrices_store tower; /* packed or frozen matrices of the vision tower */
+    bool train_tower;       /* false: the tower has no gradients and no moments */
+    bool tower_stale;       /* its packed copies may not agree with the masters */
+    pta_seen *seen;         /* NULL: nothing of the tower is recorded */
+    pta_buffer vision_memory;
     float *rope;            /* [rope_capacity, 2, D/2] cos then sin of each position */
     int64_t rope_capacity;
     pta_tape *tape;         /* NULL: nothing recorded */
     /* Memory kept from call to call, since fresh pages cost more than the arithmetic of a small model: that of the last
      * tape, of the head's chunks, of backward. */
     pta_buffer tape_memory, head_memory, backward_memory;
+    pta_buffer input_gradients; /* [num_inputs, C] of the last backward over a forest with inputs */
+    int64_t num_input_gradients; /* 0: none */
     uint64_t version;       /* increases with every change of the weights that goes through the core */
 } pta_model;
 
@@ -144,6 +162,19 @@ void pta_model_enable_adapter(pta_model *m, bool enabled);
 /* The adapter changed, the base did not: the version moves on, packed weights stay good. */
 void pta_model_changed_adapter(pta_model *m);
 
+/* The vision tower (vision.c). Whether it is trained with the rest: false at first; changing it frees the gradients.
+ * PTA_E_STATE: no tower, an adapter, or frozen weights. */
+pta_code pta_model_train_tower(pta_model *m, bool train, pta_error *err);
+/* out[rows, C]: the images' rows, one a merged square, image by image, from pixels[patches, numbers of a patch] and
+ * grids[images] = {rows, columns} of patches. keep: record what pta_model_see_backward consumes (one record; a new call
+ * drops it). PTA_E_STATE: no tower, or keep for a frozen one; PTA_E_VALUE: grids. */
+pta_code pta_model_see(pta_model *m, const float *pixels, const int32_t (*grids)[2], int64_t images, bool keep, float *out,
+                       pta_error *err);
+/* Rows of the record, or -1 without one. */
+int64_t pta_model_seen_rows(const pta_model *m);
+/* Add the tower's gradients of dout[rows, C]. Consumes the record. PTA_E_STATE: none, or the weights changed since. */
+pta_code pta_model_see_backward(pta_model *m, const float *dout, pta_error *err);
+
 /* Set the gradients to zero, unless they are known to be. */
 void pta_model_zero_grads(pta_model *m);
 /* Make m->packed agree with the weights: allocate it at first use, pack when the weights changed, or may have changed
@@ -152,6 +183,8 @@ pta_code pta_model_ready(pta_model *m, pta_error *err);
 /* Its two halves: allocate (contents undefined), and whether what is there agrees with the weights. */
 pta_code pta_model_need_packed(pta_model *m, pta_error *err);
 bool pta_model_packed_fresh(const pta_model *m);
+/* Whether an extra of rows fits the model: PTA_E_VALUE when it has three positions and the model one, or another width. */
+pta_code pta_model_check_extra(const pta_model *m, const pta_extra *extra, pta_error *err);
 /* Make m->rope cover positions [0, count), and the bytes that it then has. */
 pta_code pta_model_need_rope(pta_model *m, int64_t count, pta_error *err);
 int64_t pta_model_rope_bytes(const pta_model *m, int64_t count);

@@ -21,8 +21,18 @@ static pta_code check_rows(const char *name, const int32_t *rows, int64_t n, int
     return PTA_OK;
 }
 
+pta_code pta_model_check_extra(const pta_model *m, const pta_extra *extra, pta_error *err) {
+    if (extra->axes && !m->config.rope_sections[0])
+        return pta_fail(err, PTA_E_VALUE, "positions: three for each row, but the rotary embedding of this model takes one");
+    if (extra->num_inputs && extra->width != m->config.C)
+        return pta_fail(err, PTA_E_VALUE, "inputs: rows of %lld numbers, must be hidden_size (%lld)", (long long)extra->width,
+                        (long long)m->config.C);
+    return PTA_OK;
+}
+
 static pta_code start(pta_tape **out, pta_model *m, const pta_forest *f, int64_t N, pta_keep keep, pta_error *err) {
     pta_code code = check_tokens(m, f, err);
+    if (!code) code = pta_model_check_extra(m, &f->extra, err);
     if (!code) code = pta_model_need_rope(m, f->max_position, err);
     if (!code) code = pta_model_ready(m, err);
     if (!code) code = pta_tape_create(out, m, f, N, keep, err);
@@ -54,12 +64,16 @@ static pta_code need_chunk(pta_head_chunk *k, pta_model *m, int64_t N, bool trai
     return PTA_OK;
 }
 
-static pta_code need_backward(pta_backward_scratch *s, pta_model *m, const pta_rows *rows, pta_error *err) {
+static pta_code need_backward(pta_backward_scratch *s, pta_model *m, const pta_tape *t, pta_error *err) {
     pta_cursor counter = {0};
-    pta_backward_layout(s, &counter, m, rows);
+    const int64_t inputs = t->forest->extra.num_inputs;
+    m->num_input_gradients = 0;
+    if (inputs && !pta_buffer_reserve(&m->input_gradients, inputs * m->config.C, err)) return err->code;
+    m->num_input_gradients = inputs;
+    pta_backward_layout(s, &counter, m, &t->rows);
     char *base = (char *)pta_buffer_reserve(&m->backward_memory, (counter.used + 3) / 4, err);
     if (!base) return err->code;
-    pta_backward_layout(s, &(pta_cursor){base, 0}, m, rows);
+    pta_backward_layout(s, &(pta_cursor){base, 0}, m, &t->rows);
     return PTA_OK;
 }
 
@@ -124,7 +138,7 @@ pta_code pta_model_backward(pta_model *m, const float *dlogprobs, const float *d
     pta_backward_scratch s = {0};
     pta_code code = pta_model_need_grads(m, err);
     if (!code) code = need_chunk(&head.chunk, m, t->N, true, err);
-    if (!code) code = need_backward(&s, m, &t->rows, err);
+    if (!code) code = need_backward(&s, m, t, err);
     if (!code) {
         m->grads_zero = false;
         head.dx = s.dx;
@@ -146,7 +160,7 @@ pta_code pta_model_train(pta_model *m, const pta_forest *f, const int32_t *sourc
                           .context = context};
     pta_backward_scratch s = {0};
     code = need_chunk(&head.chunk, m, n, true, err);
-    if (!code) code = need_backward(&s, m, &t->rows, err);
+    if (!code) code = need_backward(&s, m, t, err);
     head.dx = s.dx;
     if (!code) m->grads_zero = false;
     if (!code) code = run(&(computation){.m = m, .t = t, .head = &head, .backward = &s, .forward = true}, err);

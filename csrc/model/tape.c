@@ -36,6 +36,7 @@ static void lay_out(pta_tape *t, pta_cursor *c, const pta_model *m) {
     t->projected = pta_take_floats(c, T * pta_qkv_width(k));
     t->pages = pta_take(c, pta_attention_pages(&t->rows, k->K, k->D));
     pta_adapter_layout(&t->adapter, c, m, T);
+    if (t->forest->extra.axes) pta_rotation_layout(&t->rotation_room, c, k, T);
 }
 
 static int64_t count_bytes(pta_tape *t, const pta_model *m) {
@@ -80,6 +81,8 @@ pta_code pta_tape_create(pta_tape **out, pta_model *m, const pta_forest *f, int6
                         f->T, (double)floats * 4 / (1 << 30));
     }
     lay_out(t, &(pta_cursor){(char *)t->memory.data, 0}, m);
+    t->rotation = f->extra.axes ? pta_rotation_of_axes(&t->rotation_room, m, f->extra.axes, f->T, f->T)
+                                : (pta_rotation){m->rope, f->position};
     *out = t;
     return PTA_OK;
 }

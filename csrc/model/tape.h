@@ -5,6 +5,7 @@
 #include "../ops/attention.h"
 #include "adapter.h"
 #include "model.h"
+#include "rotation.h"
 
 /* One layer's activations; matrices are of the model's dtype. Normed inputs and the SwiGLU product are formed again in
  * backward. */
@@ -32,6 +33,8 @@ struct pta_tape {
     pta_matrix product;  /* [T, F] scratch */
     float *projected;    /* [T, (H+2K)·D] scratch: q, k, v as the product leaves them */
     void *pages;         /* scratch of attention */
+    pta_rotation_room rotation_room; /* of a forest whose rows have three positions */
+    pta_rotation rotation;
     pta_adapter_scratch adapter;
     int64_t N;           /* targets */
     int32_t *source, *target; /* [N] */

@@ -126,10 +126,11 @@ static void attend_tile(const forward_args *a, int64_t s, int64_t first, int64_t
     pta_rows_load(q.q, pta_at(a->qkv, first, h * D), 1.0f, count, heads * D);
     pta_attend_begin(&q);
     int64_t position = a->pages.start[s] + first - a->rows->offsets[s];
-    for (int64_t b = 0; b <= (position + count - 1) / PTA_PAGE; b++) {
+    const int64_t all = a->rows->full ? length_of(a->rows, s) : 0; /* that every row sees; 0: each up to its own */
+    for (int64_t b = 0; b <= (all ? all - 1 : position + count - 1) / PTA_PAGE; b++) {
         int64_t page = page_at(a->pages, a->rows, s, b);
         for (int64_t i = 0; i < n; i++) {
-            int64_t seen = position + i / heads - b * PTA_PAGE + 1;
+            int64_t seen = (all ? all : position + i / heads + 1) - b * PTA_PAGE;
             visible[i] = (int32_t)(seen < 0 ? 0 : seen > PTA_PAGE ? PTA_PAGE : seen);
         }
         pta_attend_page(&q, 0, n, take_page(a->pages, q.dtype, page, head, a->K, D), visible, scores);

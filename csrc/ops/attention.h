@@ -1,8 +1,9 @@
-/* Attention over a segment forest, tiled, without a T × T buffer. Grouped query heads: query head h reads key head
+/* Attention over a segment forest, or over windows, tiled, without a T × T buffer. Grouped query heads: query head h reads key head
  * h / (H/K). Scale 1/sqrt(D). */
 #ifndef PTA_OPS_ATTENTION_H
 #define PTA_OPS_ATTENTION_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "../core/dtype.h"
@@ -13,6 +14,7 @@
 typedef struct {
     int64_t T, S;
     const int32_t *offsets, *parent, *until;
+    bool full; /* every segment is a root, and its rows see all of it: windows of an image */
 } pta_rows;
 
 /* out[T, H·D], lse[T, H] (log-sum-exp of the scaled scores) from qkv[T, (H+2K)·D] (q heads, k heads, v heads).

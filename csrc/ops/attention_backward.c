@@ -79,11 +79,12 @@ static void pack_block(const backward *a, int64_t s, int64_t b, int64_t head, fl
     pta_tile_prepare(a->qkv.dtype, pta_f32(v_across, KEYS), D, KEYS, data + 2 * each);
 }
 
-/* scores -> p = e^(score · scale − lse), dp -> ds = p · (dp − delta) · scale; 0 where query row `row` does not see key j. */
+/* scores -> p = e^(score · scale − lse), dp -> ds = p · (dp − delta) · scale; 0 where a row does not see key j. The first
+ * row sees `seen` keys, each further one `more` of them more. */
 PTA_CLONES static void softmax_backward(float *restrict p, float *restrict ds, const float *lse, const float *delta,
-                                        int64_t H, int64_t row, int64_t n, int64_t key, int64_t keys, float scale) {
+                                        int64_t H, int64_t seen, int64_t more, int64_t n, int64_t keys, float scale) {
     for (int64_t i = 0; i < n; i++, p += KEYS, ds += KEYS) {
-        int64_t visible = row + i - key + 1;
+        int64_t visible = seen + i * more;
         visible = visible < 0 ? 0 : visible > keys ? keys : visible;
         float l = lse[i * H], dl = delta[i * H];
 #pragma omp simd
@@ -105,7 +106,8 @@ static void block(const backward *a, const room *w, int64_t row, int64_t n, int6
     const pta_tile_b v_across = {data + 2 * each, D, KEYS, packed};
     pta_tile_product(w->p, KEYS, w->q, D, 1, k_across, n, keys, D, false);
     pta_tile_product(w->ds, KEYS, w->dout, D, 1, v_across, n, keys, D, false);
-    softmax_backward(w->p, w->ds, a->lse + row * a->H + h, a->delta + row * a->H + h, a->H, row, n, key, keys, a->scale);
+    softmax_backward(w->p, w->ds, a->lse + row * a->H + h, a->delta + row * a->H + h, a->H,
+                     a->rows->full ? keys : row - key + 1, !a->rows->full, n, keys, a->scale);
     pta_tile_product(w->dq, D, w->ds, KEYS, 1, k, n, D, keys, true);
     pta_tile_product(a->dv + (h * a->rows->T + key) * D, D, w->p, 1, KEYS, w->dout_b, keys, D, n, true);
     pta_tile_product(a->dk + (h * a->rows->T + key) * D, D, w->ds, 1, KEYS, w->q_b, keys, D, n, true);
@@ -119,7 +121,8 @@ static void tile(const backward *a, room *w, int64_t s, int64_t row, int64_t n, 
     w->q_b = pta_tile_prepare(a->qkv.dtype, pta_f32(w->q, D), n, D, w->q_room);
     w->dout_b = pta_tile_prepare(a->qkv.dtype, pta_f32(w->dout, D), n, D, w->dout_room);
     memset(w->dq, 0, (size_t)(n * D) * sizeof(float));
-    for (int64_t end = row + n; s >= 0; s = a->rows->parent[s], end = s >= 0 ? a->rows->offsets[s + 1] : 0)
+    for (int64_t end = a->rows->full ? a->rows->offsets[s + 1] : row + n; s >= 0;
+         s = a->rows->parent[s], end = s >= 0 ? a->rows->offsets[s + 1] : 0)
         for (int64_t b = 0, left = end - a->rows->offsets[s]; left > 0; b++, left -= KEYS)
             block(a, w, row, n, s, b, left < KEYS ? left : KEYS, h);
     pta_rows_store(pta_at(a->dqkv, row, h * D), w->dq, n, D);

@@ -1,4 +1,4 @@
-/* The operations of a decoder layer, forward and backward side by side. Outputs, then inputs, then sizes.
+/* The operations of a decoder layer (and a vision tower's block), forward and backward side by side. Outputs, then inputs, then sizes.
  *
  * All are team operations (core/team.h): every thread calls them, each does its share, and the caller puts a barrier
  * between one and the next that reads its results. `_backward` functions ADD to weight gradients and OVERWRITE input
@@ -57,5 +57,19 @@ void pta_swiglu_forward(const pta_team *team, pta_matrix y, pta_matrix gate_up, 
  * product.data is not NULL. */
 void pta_swiglu_backward(const pta_team *team, pta_matrix dgate_up, pta_matrix product, pta_matrix dy,
                          pta_matrix gate_up, int64_t T, int64_t F);
+
+/* residual.c: around the products that add to a residual stream ------------------------------------------------ */
+/* to[T,N] = from[T,N]; may be the same array */
+void pta_copy_rows(const pta_team *team, float *to, const float *from, int64_t T, int64_t N);
+/* y[T,N] += b, rows of either type */
+void pta_bias_forward(const pta_team *team, pta_matrix y, const float *b, int64_t T, int64_t N);
+/* db[N] += Σ_t dy[t]. scratch: PTA_ROW_BLOCKS · N floats. One barrier inside, and one at the end. */
+void pta_bias_backward(const pta_team *team, float *db, pta_matrix dy, float *scratch, int64_t T, int64_t N);
+
+/* gelu.c ----------------------------------------------------------------------------------------------------- */
+/* y[T,N] = x · Φ(x), Φ the normal distribution function (the exact form, by erf) */
+void pta_gelu_forward(const pta_team *team, pta_matrix y, pta_matrix x, int64_t T, int64_t N);
+/* dx[T,N] from dy[T,N]; dx may be dy itself */
+void pta_gelu_backward(const pta_team *team, pta_matrix dx, pta_matrix dy, pta_matrix x, int64_t T, int64_t N);
 
 #endif

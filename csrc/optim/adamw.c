@@ -215,6 +215,7 @@ pta_code pta_adamw_step(pta_adamw *o, pta_model *model, double lr, double weight
     if (code) return code;
     o->step_count++;
     model->version++;
+    model->tower_stale |= model->train_tower;
     if (s.repack) model->packed.version = model->version;
     if (zero_grad && !model->grads_seen) model->grads_zero = true;
     *grad_norm = norm;

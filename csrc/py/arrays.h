@@ -22,6 +22,9 @@ PyObject *pta_py_view(PyObject *owner, void *data, int type, int ndim, const npy
 /* A new zero-filled vector and its data. NULL with MemoryError. */
 PyObject *pta_py_new_vector(int type, npy_intp count, void **data);
 
+/* positions, input_rows and inputs of T rows (each an array, or None), borrowed. 0, or -1 with an exception. */
+int pta_py_extra(pta_extra *extra, PyObject *positions, PyObject *rows, PyObject *inputs, npy_intp T);
+
 /* A Python number as a finite double. 0, or -1 with TypeError/ValueError that names it. */
 int pta_py_finite(PyObject *object, const char *name, double *out);
 

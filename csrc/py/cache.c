@@ -131,55 +131,87 @@ static void leave(py_cache *self, pta_py_call *call) {
 }
 
 PyDoc_STRVAR(prefill_doc,
-             "prefill(tokens, parents)\n--\n\n"
+             "prefill(tokens, parents, positions=None, inputs=None)\n--\n\n"
              "Store runs of tokens, all of them computed together.\n\n"
              "Args:\n"
              "    tokens: sequence of int32 arrays (n_i,); empty ones are allowed.\n"
-             "    parents: int64[len(tokens)], the handle of the segment that each continues, or -1.\n\n"
+             "    parents: int64[len(tokens)], the handle of the segment that each continues, or -1.\n"
+             "    positions, inputs: None, or for each run None or its positions int32[3, n_i] and its pair (input_rows,\n"
+             "        inputs), as Forest takes them; what continues a run goes on at its largest position plus one.\n\n"
              "Returns:\n"
              "    int64[len(tokens)] handles.\n\n"
              "Raises:\n"
              "    TypeError, ValueError: an argument. RuntimeError: a freed parent, changed weights. MemoryError.\n"
              "    After a failure the cache is as it was.");
 
+/* A list of n items, or None, as a tuple of ours: the arrays stay alive while the GIL is released. New reference. */
+static PyObject *own_items(PyObject *list, Py_ssize_t n, const char *what) {
+    PyObject *items = list == Py_None ? PyTuple_New(0) : PySequence_Tuple(list);
+    if (!items || list == Py_None || PyTuple_GET_SIZE(items) == n) return items;
+    PyErr_Format(PyExc_ValueError, "%s: expected None or %zd items, one for each run, got %zd", what, n, PyTuple_GET_SIZE(items));
+    Py_DECREF(items);
+    return NULL;
+}
+
+static PyObject *item_of(PyObject *items, Py_ssize_t i) {
+    return PyTuple_GET_SIZE(items) ? PyTuple_GET_ITEM(items, i) : Py_None;
+}
+
+static int read_prompt(pta_prompt *p, PyObject *run, PyObject *positions, PyObject *inputs, Py_ssize_t i) {
+    char name[48];
+    npy_intp length = 0;
+    PyOS_snprintf(name, sizeof name, "tokens[%ld]", (long)i);
+    p->tokens = pta_py_vector(run, name, NPY_INT32, -1, "n", &length);
+    p->length = length;
+    if (!p->tokens) return -1;
+    if (inputs != Py_None && (!PyTuple_Check(inputs) || PyTuple_GET_SIZE(inputs) != 2)) {
+        PyErr_Format(PyExc_TypeError, "inputs[%zd]: expected None or a pair (input_rows, inputs)", i);
+        return -1;
+    }
+    const bool given = inputs != Py_None;
+    return pta_py_extra(&p->extra, positions, given ? PyTuple_GET_ITEM(inputs, 0) : Py_None,
+                        given ? PyTuple_GET_ITEM(inputs, 1) : Py_None, length);
+}
+
 static PyObject *cache_prefill(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"tokens", "parents", NULL};
+    static char *names[] = {"tokens", "parents", "positions", "inputs", NULL};
     py_cache *self = (py_cache *)object;
-    PyObject *tokens_in, *parents_in;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:prefill", names, &tokens_in, &parents_in)) return NULL;
+    PyObject *tokens_in, *parents_in, *positions = Py_None, *inputs = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OO:prefill", names, &tokens_in, &parents_in, &positions, &inputs))
+        return NULL;
     if (!PyList_Check(tokens_in) && !PyTuple_Check(tokens_in))
         return PyErr_Format(PyExc_TypeError, "tokens: expected a list of int32 arrays, got %.100s",
                             Py_TYPE(tokens_in)->tp_name);
-    PyObject *runs = PySequence_Tuple(tokens_in); /* ours: the arrays stay alive while the GIL is released */
+    PyObject *runs = PySequence_Tuple(tokens_in);
     if (!runs) return NULL;
     npy_intp n = PyTuple_GET_SIZE(runs);
-    const int64_t *parents = pta_py_vector(parents_in, "parents", NPY_INT64, n, "len(tokens)", NULL);
-    const int32_t **tokens = PyMem_New(const int32_t *, n + 1);
-    int64_t *lengths = PyMem_New(int64_t, n + 1), *out;
+    PyObject *own_positions = own_items(positions, n, "positions");
+    PyObject *own_inputs = own_positions ? own_items(inputs, n, "inputs") : NULL;
+    const int64_t *parents =
+        own_inputs ? pta_py_vector(parents_in, "parents", NPY_INT64, n, "len(tokens)", NULL) : NULL;
+    pta_prompt *prompts = PyMem_New(pta_prompt, n + 1);
+    int64_t *out;
     PyObject *handles = parents ? pta_py_new_vector(NPY_INT64, n, (void **)&out) : NULL;
-    bool ready = handles && tokens && lengths;
+    bool ready = handles && prompts;
     if (handles && !ready) PyErr_NoMemory();
     for (npy_intp i = 0; i < n && ready; i++) {
-        char name[48];
-        npy_intp length = 0;
-        PyOS_snprintf(name, sizeof name, "tokens[%ld]", (long)i);
-        tokens[i] = pta_py_vector(PyTuple_GET_ITEM(runs, i), name, NPY_INT32, -1, "n", &length);
-        lengths[i] = length;
-        ready = tokens[i] != NULL;
+        prompts[i].parent = parents[i];
+        ready = !read_prompt(&prompts[i], PyTuple_GET_ITEM(runs, i), item_of(own_positions, i), item_of(own_inputs, i), i);
     }
     pta_error err = {0};
     pta_py_call call;
     if (ready && enter(self, &call) == 0) {
-        pta_cache_prefill(self->cache, out, tokens, lengths, parents, n, &err);
+        pta_cache_prefill(self->cache, out, prompts, n, &err);
         leave(self, &call);
         if (err.code) pta_py_raise(&err);
         ready = !err.code;
     } else {
         ready = false;
     }
-    PyMem_Free(tokens);
-    PyMem_Free(lengths);
+    PyMem_Free(prompts);
     Py_DECREF(runs);
+    Py_XDECREF(own_positions);
+    Py_XDECREF(own_inputs);
     if (!ready) Py_CLEAR(handles);
     return handles;
 }

@@ -15,7 +15,8 @@ PyDoc_STRVAR(model_doc,
              "        inv_freq (float64[head_dim/2], the rotary frequencies) and, optionally, dtype: 'float32' (the\n"
              "        default) or 'bfloat16', the type of working weights and stored activations; and weights: 'trained' (float32\n"
              "        masters), or 'bfloat16', 'int8', 'int4': the matrices are frozen and kept in that form alone, and an\n"
-             "        adapter is what can be trained (set_rows fills them).\n\n"
+             "        adapter is what can be trained (set_rows fills them); and rope_sections and vision, of models that see\n"
+             "        images: three ints that add up to head_dim/2, and a dict of the tower's sizes (docs/vision.md).\n\n"
              "Raises:\n"
              "    TypeError, ValueError: a key is missing, unknown, of another type or out of range.\n"
              "    MemoryError: the weights do not fit.");
@@ -28,7 +29,7 @@ static PyObject *config_item(PyObject *config, const char *key) {
     return value;
 }
 
-static int config_size(PyObject *config, const char *key, int64_t *out) {
+int pta_py_config_size(PyObject *config, const char *key, int64_t *out) {
     PyObject *value = config_item(config, key);
     if (!value) return -1;
     if (!PyLong_Check(value) || PyBool_Check(value)) {
@@ -87,11 +88,13 @@ int pta_py_read_config(PyObject *config, pta_config *c) {
     double eps;
     const int dtype = config_dtype(config, &c->dtype), weights = dtype < 0 ? -1 : config_weights(config, &c->frozen);
     if (weights < 0) return -1;
-    const int optional = dtype + weights;
-    if (config_size(config, "vocab_size", &c->V) || config_size(config, "hidden_size", &c->C) ||
-        config_size(config, "intermediate_size", &c->F) || config_size(config, "num_hidden_layers", &c->L) ||
-        config_size(config, "num_attention_heads", &c->H) || config_size(config, "num_key_value_heads", &c->K) ||
-        config_size(config, "head_dim", &c->D) || config_flag(config, "tie_word_embeddings", &c->tied) ||
+    const int vision = pta_py_read_vision(config, c);
+    if (vision < 0) return -1;
+    const int optional = dtype + weights + vision;
+    if (pta_py_config_size(config, "vocab_size", &c->V) || pta_py_config_size(config, "hidden_size", &c->C) ||
+        pta_py_config_size(config, "intermediate_size", &c->F) || pta_py_config_size(config, "num_hidden_layers", &c->L) ||
+        pta_py_config_size(config, "num_attention_heads", &c->H) || pta_py_config_size(config, "num_key_value_heads", &c->K) ||
+        pta_py_config_size(config, "head_dim", &c->D) || config_flag(config, "tie_word_embeddings", &c->tied) ||
         config_flag(config, "attention_bias", &c->qkv_bias) || config_flag(config, "qk_norm", &c->qk_norm))
         return -1;
     PyObject *value = config_item(config, "rms_norm_eps");
@@ -102,7 +105,7 @@ int pta_py_read_config(PyObject *config, pta_config *c) {
     c->inv_freq = pta_py_vector(value, "config['inv_freq']", NPY_FLOAT64, c->D / 2, "head_dim/2", NULL);
     if (!c->inv_freq) return -1;
     if (PyDict_GET_SIZE(config) != KEYS + optional) {
-        PyErr_Format(PyExc_ValueError, "config: expected %d keys, dtype and weights, got %zd", KEYS, PyDict_GET_SIZE(config));
+        PyErr_Format(PyExc_ValueError, "config: expected %d keys, dtype, weights, rope_sections and vision, got %zd", KEYS, PyDict_GET_SIZE(config));
         return -1;
     }
     return 0;
@@ -112,7 +115,7 @@ static PyObject *model_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     static char *names[] = {"config", NULL};
     PyObject *dict;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Model", names, &PyDict_Type, &dict)) return NULL;
-    pta_config config;
+    pta_config config = {0};
     if (pta_py_read_config(dict, &config)) return NULL;
     pta_py_model *self = (pta_py_model *)type->tp_alloc(type, 0);
     if (!self) return NULL;
@@ -139,13 +142,15 @@ static PyObject *get_config(PyObject *object, void *Py_UNUSED(closure)) {
     npy_intp half = c->D / 2;
     PyObject *frequencies = pta_py_view(object, c->inv_freq, NPY_FLOAT64, 1, &half, false);
     if (!frequencies) return NULL;
-    return Py_BuildValue("{s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:d,s:O,s:O,s:O,s:N,s:s,s:s}", "vocab_size", (long long)c->V,
+    PyObject *dict = Py_BuildValue("{s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:d,s:O,s:O,s:O,s:N,s:s,s:s}", "vocab_size", (long long)c->V,
                          "hidden_size", (long long)c->C, "intermediate_size", (long long)c->F, "num_hidden_layers",
                          (long long)c->L, "num_attention_heads", (long long)c->H, "num_key_value_heads",
                          (long long)c->K, "head_dim", (long long)c->D, "rms_norm_eps", (double)c->eps,
                          "tie_word_embeddings", c->tied ? Py_True : Py_False, "attention_bias",
                          c->qkv_bias ? Py_True : Py_False, "qk_norm", c->qk_norm ? Py_True : Py_False, "inv_freq",
                          frequencies, "dtype", c->dtype == PTA_BF16 ? "bfloat16" : "float32", "weights", kinds[c->frozen]);
+    if (dict && pta_py_write_vision(dict, c)) Py_CLEAR(dict);
+    return dict;
 }
 
 static PyObject *get_num_parameters(PyObject *object, void *Py_UNUSED(closure)) {
@@ -358,6 +363,7 @@ static PyMethodDef methods[] = {
     {"memory", model_memory, METH_NOARGS, memory_doc},
     PTA_PY_ADAPTER_METHODS,
     PTA_PY_FROZEN_METHODS,
+    PTA_PY_VISION_METHODS,
     {"zero_grad", model_zero_grad, METH_NOARGS, zero_grad_doc},
     {"forward", KEYWORDS(model_forward), forward_doc},
     {"backward", KEYWORDS(model_backward), backward_doc},
@@ -369,6 +375,7 @@ static PyGetSetDef getters[] = {
     {"config", get_config, NULL, "dict, as given to the constructor", NULL},
     {"num_parameters", get_num_parameters, NULL, "trainable numbers: of the adapter where there is one", NULL},
     PTA_PY_ADAPTER_GETTERS,
+    PTA_PY_VISION_GETTERS,
     {NULL, NULL, NULL, NULL, NULL},
 };
 

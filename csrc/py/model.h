@@ -1,4 +1,4 @@
-/* The type Model, which four files make: model.c, views.c (weights as arrays), adapter.c and frozen.c. */
+/* The type Model, which five files make: model.c, views.c (weights as arrays), adapter.c, frozen.c and vision.c. */
 #ifndef PTA_PY_MODEL_H
 #define PTA_PY_MODEL_H
 
@@ -34,6 +34,26 @@ extern const char pta_py_add_adapter_doc[], pta_py_remove_adapter_doc[], pta_py_
     {"adapter_enabled", pta_py_get_adapter_enabled, pta_py_set_adapter_enabled,                                    \
      "bool; False: compute what the base computes, to the bit", NULL}
 
+
+/* config['rope_sections'] and config['vision'], both optional, and back. Returns how many keys it read, or -1. */
+int pta_py_read_vision(PyObject *config, pta_config *c);
+int pta_py_write_vision(PyObject *config, const pta_config *c);
+int pta_py_config_size(PyObject *config, const char *key, int64_t *out);
+
+PyObject *pta_py_model_train_tower(PyObject *model, PyObject *train);
+PyObject *pta_py_model_see(PyObject *model, PyObject *args, PyObject *kwargs);
+PyObject *pta_py_model_see_backward(PyObject *model, PyObject *dout);
+PyObject *pta_py_model_input_gradients(PyObject *model, PyObject *ignored);
+PyObject *pta_py_get_tower_trained(PyObject *model, void *closure);
+extern const char pta_py_train_tower_doc[], pta_py_see_doc[], pta_py_see_backward_doc[], pta_py_input_gradients_doc[];
+
+#define PTA_PY_VISION_METHODS                                                                                      \
+    {"train_tower", pta_py_model_train_tower, METH_O, pta_py_train_tower_doc},                                      \
+    {"see", (PyCFunction)(void (*)(void))pta_py_model_see, METH_VARARGS | METH_KEYWORDS, pta_py_see_doc},          \
+    {"see_backward", pta_py_model_see_backward, METH_O, pta_py_see_backward_doc},                                  \
+    {"input_gradients", pta_py_model_input_gradients, METH_NOARGS, pta_py_input_gradients_doc}
+#define PTA_PY_VISION_GETTERS                                                                                      \
+    {"tower_trained", pta_py_get_tower_trained, NULL, "bool: the vision tower is trained with the rest", NULL}
 
 PyObject *pta_py_model_frozen_parameters(PyObject *model, PyObject *ignored);
 PyObject *pta_py_model_frozen_bytes(PyObject *model, PyObject *ignored);

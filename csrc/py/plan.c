@@ -62,7 +62,7 @@ static PyObject *plan_bytes(PyObject *module, PyObject *args, PyObject *kwargs) 
     pta_py_forest *batch, *rollout;
     const char *text;
     Py_ssize_t rows, rank = 0;
-    pta_config config;
+    pta_config config = {0};
     pta_keep keep;
     unsigned targets = 0;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!sO!n|nO:plan_bytes", names, &PyDict_Type, &dict, state->forest_type,

@@ -39,6 +39,7 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     pta_forest *forest; /* immutable after creation: any number of threads may read it */
+    PyObject *inputs;   /* the array that forest->extra.inputs points into, or NULL */
 } pta_py_forest;
 
 typedef struct {

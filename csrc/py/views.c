@@ -31,7 +31,7 @@ static void lease_dealloc(PyObject *object) {
     if (self->adapter)
         self->model->adapter_views--, m->adapter->writers--, m->adapter->touched = true;
     else
-        m->writers--, m->touched = true;
+        m->writers--, m->touched = m->tower_stale = true;
     Py_DECREF(self->model);
     type->tp_free(object);
     Py_DECREF(type);

@@ -72,12 +72,13 @@ def load_generation_config(path: str | Path) -> dict[str, Any]:
     return read_json_object(file) if file.exists() else {}
 
 
-def _plan(folder: Path, config: ModelConfig) -> dict[str, list[str]]:
-    """Which tensors to read from which file, after checking all headers against the model's tensors."""
-    expected = config.parameter_shapes()
+def _plan(folder: Path, config: ModelConfig) -> dict[str, list[tuple[str, str]]]:
+    """Which tensors to read from which file, as (name there, our name), after checking all headers against the model's
+    tensors."""
+    expected, ours = config.stored_shapes(), config.family.tensor_name or (lambda stored: stored)
     files = _weight_files(folder)
     found: dict[str, str] = {}
-    plan: dict[str, list[str]] = {}
+    plan: dict[str, list[tuple[str, str]]] = {}
     for file, listed in files.items():
         with _open(folder / file) as handle:
             names = set(handle.keys())
@@ -85,14 +86,15 @@ def _plan(folder: Path, config: ModelConfig) -> dict[str, list[str]]:
                 raise CheckpointError(
                     f"{folder / file}: lacks tensor {absent[0]!r}, which {INDEX} says it holds"
                 )
-            for name in sorted(names if listed is None else listed):
+            for stored in sorted(names if listed is None else listed):
+                name = ours(stored)
                 if name not in expected:
                     if _may_ignore(name, config):
                         continue
                     raise CheckpointError(
-                        f"{folder / file}: unexpected tensor {name!r}: the model has no such parameter"
+                        f"{folder / file}: unexpected tensor {stored!r}: the model has no such parameter"
                     )
-                part = handle.get_slice(name)
+                part = handle.get_slice(stored)
                 shape, dtype = tuple(part.get_shape()), part.get_dtype()
                 if shape != expected[name]:
                     raise CheckpointError(
@@ -105,7 +107,7 @@ def _plan(folder: Path, config: ModelConfig) -> dict[str, list[str]]:
                         f"{', '.join(FLOAT_TYPES)}"
                     )
                 found[name] = file
-                plan.setdefault(file, []).append(name)
+                plan.setdefault(file, []).append((stored, name))
     if missing := [name for name in expected if name not in found]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         where = folder / (next(iter(files)) if len(files) == 1 else INDEX)
@@ -151,15 +153,15 @@ def _open(file: Path) -> Any:
         raise CheckpointError(f"{file}: not a whole safetensors file: {error}") from error
 
 
-def _read_all(folder: Path, plan: Mapping[str, list[str]], model: _core.Model) -> None:
+def _read_all(folder: Path, plan: Mapping[str, list[tuple[str, str]]], model: _core.Model) -> None:
     weights, frozen = model.parameters(), model.frozen_parameters()
     with ExitStack() as stack:  # all are open before the first weight is written
         handles = {file: stack.enter_context(open(folder / file, "rb", buffering=0)) for file in plan}
         for file, names in plan.items():
             header, data = read_header(folder / file)
-            for name in names:
+            for stored, name in names:
                 shape = frozen.get(name) or weights[name].shape
-                for rows, block in _blocks(handles[file], header[name], data, shape):
+                for rows, block in _blocks(handles[file], header[stored], data, shape):
                     if name not in frozen:
                         weights[name][rows] = block
                         continue

@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import _core
 from ..errors import ConfigError
-from ..io import fsync_directory
+from ..io import fsync_directory, json_bytes
 from ..models.config import ModelConfig
 from ..tokenizer import Tokenizer
 from .reading import BLOCK_ELEMENTS, INDEX, SINGLE
@@ -30,7 +30,7 @@ DTYPES = {"float32": ("F32", np.dtype("<f4")), "bfloat16": ("BF16", np.dtype(ml_
 MODEL_FILES = frozenset(
     "config.json generation_config.json tokenizer.json tokenizer_config.json special_tokens_map.json "
     "added_tokens.json "
-    "vocab.json merges.txt tokenizer.model chat_template.jinja chat_template.json".split()
+    "preprocessor_config.json vocab.json merges.txt tokenizer.model chat_template.jinja chat_template.json".split()
 ) | {INDEX}
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -44,6 +44,7 @@ def save_model(
     *,
     dtype: str = "float32",
     max_shard_size: int | str = "5GB",
+    more_files: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write a model folder that transformers loads, replacing one that is there.
 
@@ -55,6 +56,7 @@ def save_model(
         generation_config: dict of generation_config.json; None or empty derives one from the special ids of
             `config` and `tokenizer`.
         dtype: "float32" (exact) or "bfloat16" (half the size, rounded).
+        more_files: contents of further files by name, as an image processor's.
         max_shard_size: bytes, or a text such as "500MB"; larger models are split into several files.
 
     Raises:
@@ -67,7 +69,14 @@ def save_model(
 
     def fill(folder: Path) -> None:
         write_model_files(
-            folder, model, config, tokenizer, generation_config, dtype=dtype, max_shard_size=limit
+            folder,
+            model,
+            config,
+            tokenizer,
+            generation_config,
+            dtype=dtype,
+            max_shard_size=limit,
+            more_files=more_files,
         )
 
     replace_folder(path, fill, is_own=_is_model_file)
@@ -83,11 +92,14 @@ def write_model_files(
     *,
     dtype: str = "float32",
     max_shard_size: int | str = "5GB",
+    more_files: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write a model's files into the existing `folder`, each flushed to disk. Not atomic."""
     folder = Path(folder)
     _check_dtype(dtype)
-    shards = _shards(model.parameters(), DTYPES[dtype][1].itemsize, parse_size(max_shard_size))
+    as_stored = config.stored_shapes()
+    weights = {name: array.reshape(as_stored[name]) for name, array in model.parameters().items()}
+    shards = _shards(weights, DTYPES[dtype][1].itemsize, parse_size(max_shard_size))
     for name, tensors in shards.items():
         write_safetensors(folder / name, tensors, dtype)
     if len(shards) > 1:
@@ -96,12 +108,12 @@ def write_model_files(
         )
         weight_map = {tensor: name for name, part in shards.items() for tensor in part}
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-        _write(folder / INDEX, _json(index))
-    _write(folder / "config.json", _json({**config.to_dict(), "torch_dtype": dtype}))
+        _write(folder / INDEX, json_bytes(index))
+    _write(folder / "config.json", json_bytes({**config.to_dict(), "torch_dtype": dtype}))
     if not generation_config:
         generation_config = _special_ids(config, tokenizer)
-    _write(folder / "generation_config.json", _json(dict(generation_config)))
-    for name, data in (tokenizer.files() if tokenizer is not None else {}).items():
+    _write(folder / "generation_config.json", json_bytes(dict(generation_config)))
+    for name, data in {**(tokenizer.files() if tokenizer is not None else {}), **(more_files or {})}.items():
         _write(folder / name, data)
     fsync_directory(folder)
 
@@ -183,10 +195,6 @@ def _is_model_file(name: str) -> bool:
 def _check_dtype(dtype: str) -> None:
     if dtype not in DTYPES:
         raise ConfigError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode("utf-8")
 
 
 def _write(file: Path, data: bytes) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 
 from ..errors import CheckpointError, ConfigError, did_you_mean
 from .family import FamilySpec, families, find_family
-from .rope import inverse_frequencies, rope_type_of
+from .rope import inverse_frequencies, mrope_sections, rope_type_of, written_scaling
+from .vision import VisionConfig
 
 SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 UNSUPPORTED_EVERYWHERE = (
@@ -34,6 +35,7 @@ class ModelConfig:
 
     rope_scaling: None, or the scaling dict with its `rope_type` (without `rope_theta`).
     eos_token_id: one id, several, or None.
+    vision: of the tower, in families that see images.
     extra: further keys of the config.json that was read; written back unchanged.
 
     Raises:
@@ -58,6 +60,7 @@ class ModelConfig:
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
+    vision: VisionConfig | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -82,6 +85,12 @@ class ModelConfig:
         if self.model_type not in families():
             find_family({"model_type": self.model_type})
         self.inv_freq()
+        if (self.vision is not None) != (rope_type_of(self.rope_scaling) == "mrope"):
+            raise ConfigError(f"rope_type {rope_type_of(self.rope_scaling)!r} does not go with this family")
+        if self.vision is not None and self.vision.out_hidden_size != self.hidden_size:
+            raise ConfigError(
+                f"vision_config: out_hidden_size is {self.vision.out_hidden_size}, hidden_size {self.hidden_size}"
+            )
 
     @property
     def family(self) -> FamilySpec:
@@ -107,7 +116,14 @@ class ModelConfig:
             "inv_freq": self.inv_freq(),
             "dtype": check_dtype(dtype),
             "weights": check_quantization(quantization) or "trained",
+            **self._vision_core_config(),
         }
+
+    def _vision_core_config(self) -> dict[str, Any]:
+        if self.vision is None:
+            return {}
+        sections = mrope_sections(self.rope_scaling or {}, self.head_dim // 2)
+        return {"rope_sections": sections, "vision": self.vision.core_config()}
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every tensor by its Hugging Face name, in the order of the network."""
@@ -132,11 +148,15 @@ class ModelConfig:
         shapes["model.norm.weight"] = (hidden,)
         if not self.tie_word_embeddings:
             shapes["lm_head.weight"] = (self.vocab_size, hidden)
-        return shapes
+        return shapes if self.vision is None else {**shapes, **self.vision.parameter_shapes()}
+
+    def stored_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The same, as files have them."""
+        return {**self.parameter_shapes(), **({} if self.vision is None else self.vision.stored_shapes())}
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers are trained (a tied head counts once)."""
+        """How many numbers the model has (a tied head counts once)."""
         return sum(math.prod(shape) for shape in self.parameter_shapes().values())
 
     def replace(self, **changes: Any) -> ModelConfig:
@@ -151,6 +171,8 @@ class ModelConfig:
             ConfigError: unknown architecture, unsupported variant, missing or contradicting keys.
         """
         family = find_family(config)
+        if family.flatten is not None:
+            config = family.flatten(config)
         _refuse_unsupported(config, family)
         missing = [name for name in SIZES if config.get(name) is None]
         if missing:
@@ -165,7 +187,7 @@ class ModelConfig:
                     f"hidden_size {hidden!r} is not a multiple of num_attention_heads {heads!r}"
                 )
             head_dim = hidden // heads
-        known = {f.name for f in fields(cls)} - {"extra"}
+        known = {f.name for f in fields(cls)} - {"extra", "vision"}
         plain = {k: v for k, v in config.items() if k in known and v is not None}
         plain.update(
             model_type=family.model_type,
@@ -173,6 +195,7 @@ class ModelConfig:
             head_dim=head_dim,
             rope_theta=theta,
             rope_scaling=scaling,
+            vision=None if family.vision is None else family.vision(config),
         )
         dropped = known | {"rope_parameters", "architectures"}
         return cls(**plain, extra={k: v for k, v in config.items() if k not in dropped})
@@ -193,20 +216,22 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The dict of a config.json that transformers 4 and 5 both load."""
-        scaling = None if self.rope_scaling is None else dict(self.rope_scaling)
+        scaling, parameters = written_scaling(self.rope_scaling)
         written = {
-            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("extra", "rope_scaling")
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in ("extra", "rope_scaling", "vision")
         }
         return {
             "architectures": [self.family.architecture],
             "hidden_act": "silu",
             "attention_dropout": 0.0,
             "use_cache": True,
-            **({"attention_bias": False} if self.model_type != "qwen2" else {}),
+            **({} if self.family.attention_bias else {"attention_bias": False}),
             **self.extra,
             **written,
             "rope_scaling": scaling,
-            "rope_parameters": {"rope_theta": self.rope_theta, "rope_type": "default", **(scaling or {})},
+            "rope_parameters": {"rope_theta": self.rope_theta, **parameters},
         }
 
 

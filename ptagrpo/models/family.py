@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from ..errors import ConfigError, did_you_mean
+from .vision import VisionConfig
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class FamilySpec:
         num_attention_heads.
     unsupported: variants that the core does not compute, as (config key, predicate on its value and the whole
         config, what to say).
+    flatten: brings a config.json's dict into one layout before anything else reads it; raises ConfigError.
+    vision: the tower of a (flattened) config.json; None: the family reads text only. See docs/vision.md.
+    tensor_name: our name of a tensor, from its name in a file; None: the same.
     """
 
     model_type: str
@@ -32,6 +36,9 @@ class FamilySpec:
     qk_norm: bool = False
     default_head_dim: int | None = None
     unsupported: tuple[tuple[str, Callable[[Any, Mapping[str, Any]], bool], str], ...] = ()
+    flatten: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    vision: Callable[[Mapping[str, Any]], VisionConfig] | None = None
+    tensor_name: Callable[[str], str] | None = None
 
 
 def truthy(value: Any, config: Mapping[str, Any]) -> bool:

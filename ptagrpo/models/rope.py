@@ -57,6 +57,15 @@ def rope_type_of(scaling: Mapping[str, Any] | None) -> str:
     return scaling.get("rope_type", scaling.get("type", "default"))
 
 
+def written_scaling(scaling: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """`rope_scaling` and `rope_parameters` (without theta) of a config.json that transformers 4 and 5 both load."""
+    rest = {key: value for key, value in (scaling or {}).items() if key != "rope_type"}
+    if rope_type_of(scaling) == "mrope":  # a name of transformers 4 alone
+        return {"type": "mrope", **rest}, {"rope_type": "default", **rest}
+    rule = {"rope_type": rope_type_of(scaling), **rest}
+    return (None if scaling is None else rule), rule
+
+
 def _default(plain: np.ndarray, scaling: Mapping[str, Any]) -> np.ndarray:
     return plain
 
@@ -78,7 +87,29 @@ def _llama3(plain: np.ndarray, scaling: Mapping[str, Any]) -> np.ndarray:
     return plain * (keep + (1.0 - keep) / factor)
 
 
+def _mrope(plain: np.ndarray, scaling: Mapping[str, Any]) -> np.ndarray:
+    """Multimodal rotary embedding: the same frequencies; pairs turn by time, height or width (`mrope_sections`)."""
+    mrope_sections(scaling, len(plain))
+    return plain
+
+
+def mrope_sections(scaling: Mapping[str, Any], pairs: int) -> list[int]:
+    """How many of a head's rotary pairs turn by time, by height and by width.
+
+    Raises:
+        ConfigError: not three positive integers that add up to `pairs`.
+    """
+    found = scaling.get("mrope_section")
+    whole = isinstance(found, (list, tuple)) and all(isinstance(n, int) and n > 0 for n in found)
+    if not whole or len(found) != 3 or sum(found) != pairs:
+        raise ConfigError(
+            f"mrope_section: expected three positive integers that add up to head_dim / 2 ({pairs}), got {found!r}"
+        )
+    return list(found)
+
+
 ROPE_TYPES: dict[str, Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]] = {
     "default": _default,
     "llama3": _llama3,
+    "mrope": _mrope,
 }

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import _core
-from ..generation import PAGE_TOKENS, decode_rows, kv_bytes
+from ..generation import PAGE_TOKENS, decode_rows, kv_bytes, prefill
 from ..parsing import parse_response
-from ..records import Group, Question, Response, Segment
+from ..records import Encoded, Group, Question, Response, Segment
 from .params import SamplingParams
 from .prompts import decode_response
 
@@ -54,14 +54,14 @@ class Decoder:
     """
 
     def __init__(self, policy: Policy, params: SamplingParams, memory_budget: int):
-        self._cache = _core.Cache(policy.model)
+        self._cache, self._policy = _core.Cache(policy.model), policy
         self._params = params
         self._rows = decode_rows(policy, params.max_completion_length, memory_budget // 2)
         self._eos = np.asarray(sorted(policy.tokenizer.eos_token_ids), np.int32)
 
-    def prefill(self, prompts: Sequence[np.ndarray]) -> np.ndarray:
+    def prefill(self, prompts: Sequence[Encoded]) -> np.ndarray:
         """Store the prompts; return their handles."""
-        return self._cache.prefill(list(prompts), np.full(len(prompts), -1, np.int64))
+        return prefill(self._policy, self._cache, prompts)
 
     def draw(
         self,
@@ -102,7 +102,7 @@ class Decoder:
 
 
 def split_by_memory(
-    policy: Policy, prompts: Sequence[np.ndarray], plans: int, plan_tokens: int, budget: int
+    policy: Policy, prompts: Sequence[Encoded], plans: int, plan_tokens: int, budget: int
 ) -> Iterator[range]:
     """Cut the questions, in order, into parts whose prompts and plans fit into half of `budget` bytes at worst.
 
@@ -136,10 +136,10 @@ def occurrences(questions: Sequence[Question]) -> list[tuple[int | str, ...]]:
     return parts
 
 
-def prompt_segment(token_ids: np.ndarray) -> Segment:
+def prompt_segment(prompt: Encoded) -> Segment:
     """The root segment of a group."""
     nothing = np.zeros(0, np.float32)
-    return Segment(-1, token_ids, nothing, nothing, nothing, "prompt")
+    return Segment(-1, prompt.ids, nothing, nothing, nothing, "prompt", prompt.pictures)
 
 
 def add_response(

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .. import generation
-from ..records import Question
+from ..records import Encoded, Question
 
 if TYPE_CHECKING:
     from ..policy import Policy
 
 
-def encode_prompt(policy: Policy, question: Question) -> np.ndarray:
-    """Token ids of the question's prompt, int32[P], P >= 1, exactly as `Policy.generate` encodes it.
+def encode_prompt(policy: Policy, question: Question) -> Encoded:
+    """The question's prompt: token ids int32[P], P >= 1, and pictures, exactly as `Policy.generate` encodes it.
 
     Chat messages go through the tokenizer's chat template with the opening of the assistant's turn; plain
     text is encoded as it is, after the BOS token where the tokenizer uses one.
@@ -23,7 +21,7 @@ def encode_prompt(policy: Policy, question: Question) -> np.ndarray:
     Raises:
         DataError: the prompt has no tokens, or one outside the model's vocabulary; names the question.
     """
-    return generation.encode_prompt(policy, question.prompt, f"question {question.id!r}")
+    return generation.encode(policy, question.prompt, f"question {question.id!r}")
 
 
 def decode_response(policy: Policy, token_ids: Sequence[int]) -> str:

@@ -72,6 +72,9 @@ class TrainingConfig(Config):
         None, "projections to adapt, such as [q_proj, v_proj] (which None is), or [all-linear]"
     )
     use_rslora: bool = option(False, "divide lora_alpha by the root of lora_r instead")
+    freeze_vision_tower: bool = option(
+        True, "of a model that sees images: train the language model alone, not what looks at images"
+    )
     load_in_8bit: bool = option(
         False, "frozen weights as int8 (a model given by path or hub id; with an adapter)"
     )

@@ -89,6 +89,8 @@ class Trainer:
                 f"{type(self.args).__name__}"
             )
         self.policy = take_model(type(self).__name__, model, self.args, processing_class, peft_config)
+        if self.policy.config.vision is not None and not self.policy.model.adapter:
+            self.policy.model.train_tower(not self.args.freeze_vision_tower)
         self.optimizer = _core.AdamW(
             self.policy.model, self.args.adam_beta1, self.args.adam_beta2, self.args.adam_epsilon
         )

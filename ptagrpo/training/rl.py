@@ -25,8 +25,8 @@ from ..packing import Batch, loss_weights, pack_groups, split_groups
 from ..policy import Policy
 from ..records import Group, Question
 from ..rewards import RewardStats, score_groups
-from ..template import build_prompt
-from . import fingerprints, rl_files
+from ..template import build_prompt, picture_prompt
+from . import fingerprints, pictures, rl_files
 from .config import GRPOConfig, PTAGRPOConfig
 from .estimate import sampling_bytes
 from .loop import StepResult, Trainer
@@ -130,12 +130,13 @@ class GRPOTrainer(Trainer):
 
     def _sampler_of(self, questions: Sequence[Question], responses: int | None = None) -> Sampler:
         style, tokenizer = self.args.prompt_style, self.policy.tokenizer
-        prompts = questions
-        if style != "raw":
-            prompts = [
-                dataclasses.replace(q, prompt=build_prompt(q.prompt, tokenizer, style=style))
-                for q in questions
-            ]
+        prompts = [
+            dataclasses.replace(q, prompt=picture_prompt(q.prompt, q.images, style)) if q.images
+            else q if style == "raw" else dataclasses.replace(q, prompt=build_prompt(q.prompt, tokenizer, style=style))
+            for q in questions
+        ]  # fmt: skip
+        if any(q.images for q in questions):
+            self.policy.eyes(type(self).__name__ + ": a question")
         return Sampler(self.policy, self.args, questions, prompts, self._score, responses)
 
     def _outcome_reward(self) -> float:
@@ -235,11 +236,13 @@ class GRPOTrainer(Trainer):
         """Forward, loss and backward of one micro-batch; returns the log-probabilities of its targets."""
         args = self.args
         high = args.epsilon if args.epsilon_high is None else args.epsilon_high
+        pictures.see(self.policy, batch, keep=True)
         loss, logprobs, entropies, sums = _core.train_policy(
             self.policy.model, batch.forest, batch.source, batch.target, batch.old, batch.ref,
             batch.w_pos, batch.w_neg, batch.w_kl, args.epsilon, high, args.beta, delta=args.delta,
             temperature=args.temperature, keep=self._memory.keep(batch),
         )  # fmt: skip
+        pictures.learn(self.policy, batch)
         if on_policy:
             stats.compare(logprobs, batch.old)
         stats.add(loss, sums, entropies)
@@ -258,6 +261,7 @@ class GRPOTrainer(Trainer):
         return rollout
 
     def _reference_logprobs(self, batch: Batch) -> np.ndarray:
+        pictures.see(self._reference, batch)
         with self._reference.disable_adapter():
             values, _ = self._reference.model.forward(
                 batch.forest, batch.source, batch.target, temperature=self.args.temperature, keep=False
@@ -281,7 +285,9 @@ class GRPOTrainer(Trainer):
             )
             rollout.batches.append(
                 [
-                    pack_groups([groups[i] for i in part], [weights[i] for i in part])
+                    pack_groups(
+                        [groups[i] for i in part], [weights[i] for i in part], self.policy.config.vision
+                    )
                     for part in split_groups(groups, self._memory.micro_batch_tokens)
                 ]
             )
@@ -309,6 +315,8 @@ class GRPOTrainer(Trainer):
         if found is None:
             return
         rollout, tensors = found
+        for group in rollout.groups if self.policy.accepts_images else ():
+            group.segments[0].pictures = self._sampler.pictures_of(group.question)
         self._pack(rollout)
         for i, minibatch in enumerate(rollout.batches):
             for j, batch in enumerate(minibatch):

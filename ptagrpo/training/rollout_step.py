@@ -17,10 +17,9 @@ import numpy as np
 from .. import algorithms
 from ..packing import Batch
 from ..policy import Policy
-from ..records import Group, Question
+from ..records import Group, Picture, Question
 from ..rewards import RewardSettings, RewardStats
-from ..rollouts import SamplingParams, sample_flat, sample_trees
-from ..rollouts.prompts import encode_prompt
+from ..rollouts import SamplingParams, encode_prompt, sample_flat, sample_trees
 from . import rl_metrics
 from .config import GRPOConfig, PTAGRPOConfig
 from .data_order import RowStream
@@ -84,6 +83,11 @@ class Sampler:
         """Tokens of the prompt that has the longest text."""
         longest = max(self._prompts, key=lambda question: len(question.prompt))
         return len(encode_prompt(self._policy, longest))
+
+    def pictures_of(self, question: Question) -> tuple[Picture, ...]:
+        """The pictures of a question's prompt, made anew."""
+        prompt = next(p for q, p in zip(self._questions, self._prompts, strict=True) if q is question)
+        return encode_prompt(self._policy, prompt).pictures if question.images else ()
 
     def sample(self, rows: Sequence[int], draw: int) -> list[Group]:
         """Groups for the questions of `rows`, draws keyed by (seed, draw)."""

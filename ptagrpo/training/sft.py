@@ -18,7 +18,7 @@ from ..data import load_sft_rows
 from ..errors import ConfigError, DataError
 from ..packing import SFTRecord, pack_records, split_records
 from ..policy import Policy
-from . import fingerprints
+from . import fingerprints, pictures
 from .config import SFTConfig
 from .data_order import epoch_order
 from .loop import StepResult, Trainer
@@ -83,7 +83,8 @@ class SFTTrainer(Trainer):
         for start in range(0, len(records), size):
             rows = records[start : start + size]
             for part in split_records(rows, self._memory.micro_batch_tokens):
-                batch = pack_records([rows[i] for i in part], total)
+                batch = pack_records([rows[i] for i in part], total, self.policy.config.vision)
+                pictures.see(self.policy, batch)
                 logprobs, _ = self.policy.model.forward(batch.forest, batch.source, batch.target, keep=False)
                 loss -= float(np.dot(batch.w_pos.astype(np.float64), logprobs))
                 if self._compute_metrics is not None:
@@ -99,8 +100,9 @@ class SFTTrainer(Trainer):
     def _encode(self, rows: Sequence[Mapping[str, Any]], name: str) -> list[SFTRecord]:
         args = self.args
         records = encode_rows(
-            rows, self.policy.tokenizer, prompt_style=args.prompt_style, max_length=args.max_length,
-            completion_only_loss=args.completion_only_loss is not False, text_field=args.dataset_text_field, name=name,
+            rows, self.policy.tokenizer, encode=self.policy.encode, prompt_style=args.prompt_style,
+            max_length=args.max_length, completion_only_loss=args.completion_only_loss is not False,
+            text_field=args.dataset_text_field, name=name,
         )  # fmt: skip
         for index, record in enumerate(records):
             if len(record.token_ids) and int(record.token_ids.max()) >= self.policy.config.vocab_size:
@@ -155,7 +157,8 @@ class SFTTrainer(Trainer):
         for number, rows in enumerate(self._micro_batches(records)):
             if number:
                 self._substep()
-            batch = pack_records(rows, targets)
+            batch = pack_records(rows, targets, self.policy.config.vision)
+            pictures.see(self.policy, batch, keep=True)
             part, _, entropies = _core.train_likelihood(
                 self.policy.model,
                 batch.forest,
@@ -164,6 +167,7 @@ class SFTTrainer(Trainer):
                 batch.w_pos,
                 keep=self._memory.keep(batch),
             )
+            pictures.learn(self.policy, batch)
             loss += part
             entropy += float(entropies.sum(dtype=np.float64))
             tokens += batch.num_tokens

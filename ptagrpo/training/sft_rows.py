@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..data import check_sft_row
+from ..data.pictures import images_of
 from ..errors import ConfigError, DataError
 from ..packing import SFTRecord
-from ..template import build_prompt, format_record
+from ..records import Encoded
+from ..template import build_prompt, format_record, picture_prompt
 from ..tokenizer import Tokenizer
+
+IMAGE_COLUMNS = ("image", "images")
 
 
 def encode_rows(
     rows: Sequence[Mapping[str, Any]],
     tokenizer: Tokenizer,
     *,
+    encode: Callable[[Any, str], Encoded] | None = None,
     prompt_style: str = "plan",
     max_length: int | None = None,
     completion_only_loss: bool = True,
@@ -31,6 +37,8 @@ def encode_rows(
     The completion ends with the tokenizer's end of sequence.
 
     Args:
+        encode: chat messages with images, and what errors call them -> what the model takes; needed where rows have
+            pictures (columns image, images).
         prompt_style: how the question of a plan row becomes a prompt; prompts of other rows are taken as
             they are.
         max_length: longer sequences are cut at the end, with a warning that counts them; None: no limit.
@@ -46,21 +54,30 @@ def encode_rows(
             if text_field != "text" and text_field in row:
                 row = {**row, "text": row[text_field]}
             check_sft_row(row)
-            prompt, completion = _split(row, tokenizer, prompt_style)
+            images = images_of(row, IMAGE_COLUMNS)
+            prompt, completion = _split(row, tokenizer, prompt_style, images)
         except (ValueError, ConfigError) as error:
             raise DataError(f"{name}[{index}]: {error}") from error
-        prompt_ids = tokenizer.encode_prompt(prompt) if prompt else tokenizer.encode_prompt("")
+        if isinstance(prompt, str):
+            encoded = Encoded(np.asarray(tokenizer.encode_prompt(prompt or ""), np.int32))
+        elif encode is None:
+            raise DataError(f"{name}[{index}]: has images, and this model reads text only")
+        else:
+            encoded = encode(prompt, f"{name}[{index}]")
+        prompt_ids = encoded.ids
         completion_ids = tokenizer.encode(completion)
         if tokenizer.eos_token_ids and (
             not completion_ids or completion_ids[-1] not in tokenizer.eos_token_ids
         ):
             completion_ids.append(_end(tokenizer))
-        record = SFTRecord.from_prompt(prompt_ids, completion_ids)
+        record = SFTRecord.from_prompt(prompt_ids, completion_ids, encoded.pictures)
         if not completion_only_loss:
-            record = SFTRecord(record.token_ids, np.ones(len(record.token_ids), bool))
+            record = replace(record, loss_mask=np.ones(len(record.token_ids), bool))
         if max_length is not None and len(record.token_ids) > max_length:
             cut += 1
-            record = SFTRecord(record.token_ids[:max_length], record.loss_mask[:max_length])
+            whole = not encoded.pictures or len(prompt_ids) <= max_length  # no picture is cut in two
+            mask = record.loss_mask[:max_length] & whole
+            record = replace(record, token_ids=record.token_ids[:max_length], loss_mask=mask)
         if record.num_targets == 0:
             raise DataError(
                 f"{name}[{index}]: no token to learn from: the prompt has {len(prompt_ids)} tokens, the "
@@ -84,8 +101,20 @@ def _end(tokenizer: Tokenizer) -> int:
     return tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.eos_token_ids[0]
 
 
-def _split(row: Mapping[str, Any], tokenizer: Tokenizer, prompt_style: str) -> tuple[str, str]:
-    """Prompt text and completion text of a row."""
+def _split(
+    row: Mapping[str, Any], tokenizer: Tokenizer, prompt_style: str, images: Sequence[str | bytes]
+) -> tuple[str | list[dict[str, Any]], str]:
+    """Prompt (of a row with images: its messages) and completion text of a row."""
+    if images:
+        if isinstance(row.get("completion"), str):
+            return picture_prompt(row["prompt"], images, "raw"), row["completion"]
+        if "plan" not in row:
+            raise ValueError(
+                "a row with images needs a text prompt and completion, or question, plan, think and answer"
+            )
+        question = row["question"] if row.get("question") is not None else row["prompt"]
+        record = format_record(row["plan"], row["think"], str(row["answer"]))
+        return picture_prompt(question, images, prompt_style), record
     if "messages" in row:
         return _split_chat(list(row["messages"][:-1]), [row["messages"][-1]], tokenizer)
     if "completion" in row:
