@@ -12,7 +12,7 @@ from ptagrpo.models import ModelConfig
 from ptagrpo.training.estimate import METHODS, Setup, Tree, estimate, plan_tree
 
 from .. import flops
-from ..models import PAPER
+from ..models import IMAGE_TOKENS, PAPER
 from ..results import Result
 from ..worker import SideError, Worker
 
@@ -22,7 +22,6 @@ SHARE = 0.85  # of what is available now, at most: other processes go on meanwhi
 PLANS, CHAINS, PROMPT, PLAN, CHAIN = 4, 3, 32, 8, 16
 TREE = Tree(PLANS, CHAINS, PROMPT, PLAN + CHAIN, PLAN)
 RANK = 16
-VISION = "Qwen2.5-VL-7B"
 GIB = 1 << 30
 
 
@@ -43,8 +42,8 @@ def weight_bytes(config: ModelConfig, quantization: str) -> tuple[float, float]:
 def rollout_seconds(config: ModelConfig, quantization: str, probes: dict[str, float]) -> float:
     """The least that the rollout can take: batch after batch, the slower of reading the weights once and of computing.
 
-    Batches: the prompt; for plans and for chains, one that draws from states that are there, and one for each further
-    token; plans' last tokens before their chains. Keys and values are not counted.
+    Batches: an image, where the model sees; the prompt; for plans and for chains, one that draws from states that are
+    there, and one for each further token; plans' last tokens before their chains. Keys and values are not counted.
     """
     layers, head = weight_bytes(config, quantization)
     rows = PLANS * CHAINS
@@ -52,7 +51,9 @@ def rollout_seconds(config: ModelConfig, quantization: str, probes: dict[str, fl
     batches = [(PROMPT, 0, 0), (0, 1, 0), *((PLANS, PLANS, PROMPT + i) for i in range(1, PLAN))]
     batches += [(PLANS, 0, PROMPT + PLAN), (0, PLANS, 0)]
     batches += [(rows, rows, PROMPT + PLAN + i) for i in range(1, CHAIN)]
-    seconds = 0.0
+    patches, merged = flops.tower_weights(config)
+    work = 2 * IMAGE_TOKENS * (4 * patches + merged)  # four patches a token
+    seconds = max(2e-9 * (patches + merged) / probes["bandwidth"], 1e-9 * work / probes["bfloat16"])
     for tokens, targets, seen in batches:
         pairs = tokens * seen if seen else flops.causal_pairs([tokens])
         read = layers * (tokens > 0) + head * (targets > 0)
@@ -72,7 +73,7 @@ def measure(context: Any, row: str, name: str) -> list[Result]:
     shares the machine."""
     shape = dict(PAPER[name])
     if context.quick:
-        shape |= {"num_hidden_layers": 1, "vocab_size": 16384, "eos_token_id": 16383}
+        shape |= {"num_hidden_layers": 1, "vocab_size": 16384, "eos_token_id": 16383, "image_token_id": 16382}
     config = ModelConfig.from_dict(shape)
     limit = min(LIMIT, int(SHARE * machine_memory()[1]))
     quantization = quantization_of(config, limit)
@@ -82,13 +83,16 @@ def measure(context: Any, row: str, name: str) -> list[Result]:
             Result(row, FIGURE, f"{name}: peak memory", None, LIMIT / GIB, "GiB", at_most=True, note=note)
         ]
     context.probes.measure()
-    with Worker("ours_large", {"config": shape, "quantization": quantization, "limit": LIMIT}) as worker:
+    options = {"config": shape, "quantization": quantization, "limit": LIMIT}
+    with Worker("ours_large", options) as worker:
         sizes = {"plans": PLANS, "chains": CHAINS, "prompt": PROMPT, "plan": PLAN, "chain": CHAIN}
         run = worker.call("steps", count=context.rounds, **sizes, rank=RANK)
     probes = context.probes.measure()
     tokens, targets, pairs = update_work()
-    whole = all(count == tokens - PROMPT for count in run["tokens"]) and all(
-        norm > 0 for norm in run["grad_norm"]
+    whole = (
+        run["prompt"] == PROMPT
+        and all(count == tokens - PROMPT for count in run["tokens"])
+        and all(norm > 0 for norm in run["grad_norm"])
     )
     if not whole or not all(math.isfinite(loss) for loss in run["loss"]):
         raise SideError(f"{name}: a step was not a whole one: {run}")
@@ -114,20 +118,6 @@ def measure(context: Any, row: str, name: str) -> list[Result]:
     return results
 
 
-def vision(row: str) -> Result:
-    """The fifth model, which this row cannot make: its family reads images too."""
-    from ptagrpo.models.family import families
-
-    there = any("vl" in name for name in families())
-    note = (
-        "this row has no step with an image yet"
-        if there
-        else "ptagrpo/models has no family with a vision tower"
-    )
-    return Result(row, FIGURE, f"{VISION}: peak memory of a PTA-GRPO step", None, LIMIT / GIB, "GiB", at_most=True,
-                  note=note)  # fmt: skip
-
-
 def five_models(context: Any, row: str) -> list[Result]:
     """All of them, one after the other, each in a process of its own. With --scratch, a model that has been measured
     there is not measured again: the row takes long, and may be stopped."""
@@ -141,7 +131,7 @@ def five_models(context: Any, row: str) -> list[Result]:
                 continue
             stored.write_text(json.dumps([vars(result) for result in found]))
         results += [Result(**values) for values in json.loads(stored.read_text())]
-    return [*results, vision(row)]
+    return results
 
 
 ROWS = {"five_models": partial(five_models, row="five_models")}

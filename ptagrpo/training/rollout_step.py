@@ -80,8 +80,8 @@ class Sampler:
         self._params = sampling_params(args)
 
     def longest_prompt(self) -> int:
-        """Tokens of the prompt that has the longest text."""
-        longest = max(self._prompts, key=lambda question: len(question.prompt))
+        """Tokens of the prompt that has the most images or else the longest text."""
+        longest = max(self._prompts, key=lambda question: (len(question.images), len(question.prompt)))
         return len(encode_prompt(self._policy, longest))
 
     def pictures_of(self, question: Question) -> tuple[Picture, ...]:
