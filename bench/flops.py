@@ -7,6 +7,7 @@ and the optimizer are not counted; work that an engine does twice (recomputation
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ptagrpo.models import ModelConfig
@@ -53,6 +54,15 @@ def forward(config: ModelConfig, tokens: int, targets: int, pairs: int) -> int:
     """Operations of one forward pass. A pair costs two products of head_dim in each head: scores and values."""
     attention = 4 * config.num_attention_heads * config.head_dim * config.num_hidden_layers * pairs
     return 2 * layer_weights(config) * tokens + 2 * head_weights(config) * targets + attention
+
+
+def tower_weights(config: ModelConfig) -> tuple[int, int]:
+    """Numbers in the matrices of a vision tower that every patch meets, and in those of its merger, which every row of
+    the language model's input meets."""
+    shapes = {} if config.vision is None else config.vision.parameter_shapes()
+    sizes = {name: math.prod(shape) for name, shape in shapes.items() if len(shape) == 2}
+    merger = sum(size for name, size in sizes.items() if ".merger." in name)
+    return sum(sizes.values()) - merger, merger
 
 
 def adapt(config: ModelConfig, tokens: int, targets: int, pairs: int) -> int:

@@ -51,38 +51,27 @@ def _full(
     family: str, vocab: int, hidden: int, ffn: int, layers: int, heads: int, kv_heads: int, **changes: Any
 ) -> dict[str, Any]:
     shape = _qwen2(vocab, hidden, ffn, layers, heads, kv_heads, tie_word_embeddings=False)
-    classes = {
-        "llama": "LlamaForCausalLM",
-        "qwen2": "Qwen2ForCausalLM",
-        "qwen3": "Qwen3ForCausalLM",
-        "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration",
-    }
+    classes = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
+               "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration"}  # fmt: skip
     return {**shape, "model_type": family, "architectures": [classes[family]], "head_dim": 128, **changes}
 
 
 LLAMA3_ROPE = {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                "original_max_position_embeddings": 8192}  # fmt: skip
-# The paper's text models at full size, as their config.json have them.
+TOWER = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584,
+         "patch_size": 14, "temporal_patch_size": 2, "spatial_merge_size": 2, "window_size": 112,
+         "fullatt_block_indexes": [7, 15, 23, 31], "hidden_act": "silu"}  # fmt: skip
+# The paper's models at full size, as their config.json have them, but for ids of special tokens, which are those of
+# `write_tokenizer`.
 PAPER = {
     "Llama-3.2-3B": _full("llama", 128256, 3072, 8192, 28, 24, 8, tie_word_embeddings=True, rms_norm_eps=1e-5,
                           rope_theta=5e5, rope_scaling=LLAMA3_ROPE, max_position_embeddings=131072),
     "Qwen2.5-7B": _full("qwen2", 152064, 3584, 18944, 28, 28, 4, max_position_embeddings=32768),
+    "Qwen2.5-VL-7B": _full("qwen2_5_vl", 152064, 3584, 18944, 28, 28, 4, max_position_embeddings=128000,
+                           rope_scaling={"type": "mrope", "mrope_section": [16, 24, 24]}, vision_config=TOWER,
+                           image_token_id=152062),
     "Qwen3-8B": _full("qwen3", 151936, 4096, 12288, 36, 32, 8, max_position_embeddings=40960),
     "Qwen3-14B": _full("qwen3", 151936, 5120, 17408, 40, 40, 8, max_position_embeddings=40960),
-}  # fmt: skip
-
-IMAGE_TOKEN = "<|image_pad|>"
-PAPER_VISION = {
-    "Qwen2.5-VL-7B": {
-        **_full("qwen2_5_vl", 152064, 3584, 18944, 28, 28, 4, max_position_embeddings=128000),
-        "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
-        "image_token_id": 152062,  # the last but one, as write_tokenizer(..., image=True) has it
-        "vision_config": {
-            "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584,
-            "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 112,
-            "fullatt_block_indexes": [7, 15, 23, 31],
-        },
-    },
 }  # fmt: skip
 
 
@@ -113,24 +102,25 @@ def make_folder(shape: str, folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def write_tokenizer(folder: Path, vocab_size: int, image: bool = False) -> None:
-    """A tokenizer in which each byte of a text is one token, and every id of the model stands for some text. image:
-    with IMAGE_TOKEN and a chat template that writes it."""
+IMAGE_TOKENS, IMAGE_SIDE = 16, 112  # of the timed image: a token is 28 pixels wide and high
+IMAGE_TEMPLATE = (
+    "{% for message in messages %}{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
+)
+
+
+def write_tokenizer(folder: Path, vocab_size: int, images: bool = False) -> None:
+    """A tokenizer in which each byte of a text is one token, and every id of the model stands for some text; the last
+    one ends it. images: the id before stands for an image, and there is a chat template that writes it."""
     vocabulary = {character: byte for character, byte in byte_level_alphabet().items()}
-    vocabulary |= {f"<{index}>": index for index in range(256, vocab_size - 1 - image)}
+    vocabulary |= {f"<{index}>": index for index in range(256, vocab_size - 1 - images)}
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
-    special = [IMAGE_TOKEN, "<eos>"] if image else ["<eos>"]
-    backend.add_special_tokens([AddedToken(token, special=True) for token in special])
+    backend.add_special_tokens([AddedToken(name, special=True) for name in ["<image>"] * images + ["<eos>"]])
     backend.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<eos>", "pad_token": "<eos>"}
-    if image:
-        settings["chat_template"] = (
-            "{% for message in messages %}{% for part in message['content'] %}{% if part['type'] == 'image' %}"
-            + IMAGE_TOKEN
-            + "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
-        )
+    settings |= {"chat_template": IMAGE_TEMPLATE} if images else {}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 

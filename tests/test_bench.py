@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ sys.path.append(str(ROOT))  # behind the installed packages: the ptagrpo under t
 from bench import __main__ as bench  # noqa: E402
 from bench import flops, results  # noqa: E402
 from bench.compare import Contestant, UnequalWork, check_equal, interleave  # noqa: E402
-from bench.models import PAPER, config_of, make_folder, random_tokens  # noqa: E402
+from bench.models import PAPER, TOWER, config_of, make_folder, random_tokens  # noqa: E402
 from bench.results import Result  # noqa: E402
 from bench.rows import large  # noqa: E402
 from bench.worker import SideAbsent, SideError, Worker  # noqa: E402
@@ -218,7 +219,16 @@ def test_shapes_of_the_papers_models(shared_data):
         )
         assert f"{c.num_attention_heads}/{c.num_key_value_heads}" == heads and c.head_dim == int(head)
         assert c.vocab_size == int(vocab) and c.tie_word_embeddings == (tied == "yes")
-        assert c.family.qk_norm == ("q/k norm" in extra) and c.family.attention_bias == ("v bias" in extra)
+        if c.vision is None:
+            assert c.family.qk_norm == ("q/k norm" in extra) and c.family.attention_bias == (
+                "v bias" in extra
+            )
+            continue
+        v = c.vision  # "depth 32, hidden 1280, ffn 3420, ..., full attention at blocks 7, 15, 23, 31"
+        sizes = (v.depth, v.hidden_size, v.intermediate_size, v.num_heads, v.patch_size, v.temporal_patch_size,
+                 v.spatial_merge_size, v.window_size, *v.fullatt_block_indexes)  # fmt: skip
+        assert [int(number) for number in re.findall(r"\d+", extra)] == list(sizes)
+        assert v.out_hidden_size == c.hidden_size and shape["rope_scaling"]["mrope_section"] == [16, 24, 24]
 
 
 def test_the_least_time_of_a_rollout_by_hand(monkeypatch):
@@ -244,15 +254,18 @@ def test_the_least_time_of_a_rollout_by_hand(monkeypatch):
 def test_a_step_of_each_of_the_papers_models(tmp_path, monkeypatch):
     cut = {"num_hidden_layers": 1, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4,
            "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 2048, "eos_token_id": 2047}  # fmt: skip
-    monkeypatch.setattr(
-        large, "PAPER", {name: {**PAPER[name], **cut} for name in ("Llama-3.2-3B", "Qwen3-14B")}
-    )
+    tower = {"depth": 2, "out_hidden_size": 64, "hidden_size": 64, "intermediate_size": 96, "num_heads": 4,
+             "fullatt_block_indexes": [1]}  # fmt: skip
+    papers = {name: {**PAPER[name], **cut} for name in ("Llama-3.2-3B", "Qwen2.5-VL-7B", "Qwen3-14B")}
+    papers["Qwen2.5-VL-7B"] |= {"image_token_id": 2046, "vision_config": {**TOWER, **tower},
+                                "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}}  # fmt: skip
+    pytest.importorskip("PIL", reason="Pillow is not installed")
+    monkeypatch.setattr(large, "PAPER", papers)
     context = bench.Context(tmp_path, rounds=2)
     found = large.five_models(context, "five_models")
-    assert len(found) == 7 and all(result.holds for result in found[:6])
+    assert len(found) == 9 and all(result.holds for result in found)
     assert [result.unit for result in found[:3]] == ["GiB", "tokens/s", "tokens/s"]
     assert 0.05 < found[0].value < 1.0 and found[0].goal == 24 and found[0].peer > 0
-    assert not found[6].holds and "Qwen2.5-VL-7B" in found[6].what and found[6].note
     monkeypatch.setattr(large, "measure", None)  # what is stored is not measured again
     assert large.five_models(context, "five_models") == found
     monkeypatch.undo()

@@ -12,7 +12,7 @@ from ptagrpo.models import ModelConfig
 from ptagrpo.training.estimate import METHODS, Setup, Tree, estimate, plan_tree
 
 from .. import flops
-from ..models import PAPER, PAPER_VISION
+from ..models import IMAGE_TOKENS, PAPER
 from ..results import Result
 from ..worker import SideError, Worker
 
@@ -22,7 +22,6 @@ SHARE = 0.85  # of what is available now, at most: other processes go on meanwhi
 PLANS, CHAINS, PROMPT, PLAN, CHAIN = 4, 3, 32, 8, 16
 TREE = Tree(PLANS, CHAINS, PROMPT, PLAN + CHAIN, PLAN)
 RANK = 16
-IMAGE = 448  # side of the picture, in pixels
 GIB = 1 << 30
 
 
@@ -43,8 +42,8 @@ def weight_bytes(config: ModelConfig, quantization: str) -> tuple[float, float]:
 def rollout_seconds(config: ModelConfig, quantization: str, probes: dict[str, float]) -> float:
     """The least that the rollout can take: batch after batch, the slower of reading the weights once and of computing.
 
-    Batches: the prompt; for plans and for chains, one that draws from states that are there, and one for each further
-    token; plans' last tokens before their chains. Keys and values are not counted.
+    Batches: an image, where the model sees; the prompt; for plans and for chains, one that draws from states that are
+    there, and one for each further token; plans' last tokens before their chains. Keys and values are not counted.
     """
     layers, head = weight_bytes(config, quantization)
     rows = PLANS * CHAINS
@@ -52,7 +51,9 @@ def rollout_seconds(config: ModelConfig, quantization: str, probes: dict[str, fl
     batches = [(PROMPT, 0, 0), (0, 1, 0), *((PLANS, PLANS, PROMPT + i) for i in range(1, PLAN))]
     batches += [(PLANS, 0, PROMPT + PLAN), (0, PLANS, 0)]
     batches += [(rows, rows, PROMPT + PLAN + i) for i in range(1, CHAIN)]
-    seconds = 0.0
+    patches, merged = flops.tower_weights(config)
+    work = 2 * IMAGE_TOKENS * (4 * patches + merged)  # four patches a token
+    seconds = max(2e-9 * (patches + merged) / probes["bandwidth"], 1e-9 * work / probes["bfloat16"])
     for tokens, targets, seen in batches:
         pairs = tokens * seen if seen else flops.causal_pairs([tokens])
         read = layers * (tokens > 0) + head * (targets > 0)
@@ -72,7 +73,7 @@ def measure(context: Any, row: str, name: str) -> list[Result]:
     shares the machine."""
     shape = dict(PAPER[name])
     if context.quick:
-        shape |= {"num_hidden_layers": 1, "vocab_size": 16384, "eos_token_id": 16383}
+        shape |= {"num_hidden_layers": 1, "vocab_size": 16384, "eos_token_id": 16383, "image_token_id": 16382}
     config = ModelConfig.from_dict(shape)
     limit = min(LIMIT, int(SHARE * machine_memory()[1]))
     quantization = quantization_of(config, limit)
@@ -82,13 +83,16 @@ def measure(context: Any, row: str, name: str) -> list[Result]:
             Result(row, FIGURE, f"{name}: peak memory", None, LIMIT / GIB, "GiB", at_most=True, note=note)
         ]
     context.probes.measure()
-    with Worker("ours_large", {"config": shape, "quantization": quantization, "limit": LIMIT}) as worker:
+    options = {"config": shape, "quantization": quantization, "limit": LIMIT}
+    with Worker("ours_large", options) as worker:
         sizes = {"plans": PLANS, "chains": CHAINS, "prompt": PROMPT, "plan": PLAN, "chain": CHAIN}
         run = worker.call("steps", count=context.rounds, **sizes, rank=RANK)
     probes = context.probes.measure()
     tokens, targets, pairs = update_work()
-    whole = all(count == tokens - PROMPT for count in run["tokens"]) and all(
-        norm > 0 for norm in run["grad_norm"]
+    whole = (
+        run["prompt"] == PROMPT
+        and all(count == tokens - PROMPT for count in run["tokens"])
+        and all(norm > 0 for norm in run["grad_norm"])
     )
     if not whole or not all(math.isfinite(loss) for loss in run["loss"]):
         raise SideError(f"{name}: a step was not a whole one: {run}")
@@ -114,44 +118,14 @@ def measure(context: Any, row: str, name: str) -> list[Result]:
     return results
 
 
-def vision(context: Any, row: str, name: str) -> list[Result]:
-    """The model that sees, on one question with one picture. Its tower is frozen, in bfloat16, and not in the count of
-    operations, so that no share of the roofline is told."""
-    shape = json.loads(json.dumps(PAPER_VISION[name]))
-    if context.quick:
-        shape |= {"num_hidden_layers": 1, "vocab_size": 16384, "eos_token_id": 16383, "image_token_id": 16382}
-        shape["vision_config"] |= {"depth": 2, "fullatt_block_indexes": [1]}
-    config, tower = ModelConfig.from_dict(shape), ModelConfig.from_dict(shape).vision
-    seen = (IMAGE // tower.token_side) ** 2
-    tree = Tree(PLANS, CHAINS, PROMPT + seen, PLAN + CHAIN, PLAN)
-    options = {"config": shape, "quantization": "int8", "limit": LIMIT, "image": IMAGE}
-    with Worker("ours_large", options) as worker:
-        sizes = {"plans": PLANS, "chains": CHAINS, "prompt": PROMPT, "plan": PLAN, "chain": CHAIN}
-        run = worker.call("steps", count=context.rounds, **sizes, rank=RANK)
-    tokens = update_work()[0]
-    if not all(count == tokens - PROMPT for count in run["tokens"]) or not all(norm > 0 for norm in run["grad_norm"]):
-        raise SideError(f"{name}: a step was not a whole one: {run}")
-    planned = estimate(Setup(config, "lora-int8"), tree, LIMIT).total + run["imported"]
-    what, peak = f"{name}, LoRA on int8, one picture of {seen} tokens", run["peak"] / GIB
-    results = [
-        Result(row, FIGURE, f"{what}: peak memory of a PTA-GRPO step", peak, LIMIT / GIB, "GiB", peak, planned / GIB,
-               "estimate-memory", at_most=True, note=f"weights made in {run['build']:.0f} s"),
-    ]  # fmt: skip
-    for phase, count in (("rollout", tokens - PROMPT), ("update", tokens + seen)):
-        speed = count / min(run[phase])
-        results.append(Result(row, FIGURE, f"{what}: {phase}", speed, None, "tokens/s", speed))
-    return results
-
-
 def five_models(context: Any, row: str) -> list[Result]:
     """All of them, one after the other, each in a process of its own. With --scratch, a model that has been measured
     there is not measured again: the row takes long, and may be stopped."""
     results = []
-    models = dict.fromkeys(PAPER, measure) | dict.fromkeys(PAPER_VISION, vision)
-    for name, step in models.items():
+    for name in PAPER:
         stored = context.scratch / f"{row}-{'quick-' if context.quick else ''}{name}.json"
         if not stored.exists():
-            found = step(context, row, name)
+            found = measure(context, row, name)
             if any(result.value is None for result in found if result.goal is not None):
                 results += found
                 continue

@@ -71,7 +71,7 @@ pta_code pta_frozen_plan(pta_model *m, pta_error *err) {
     lay_out(t, &cursor, c);
     t->bytes = cursor.used;
     describe(t, c);
-    return c->vision.depth ? pta_tower_store_create(&m->tower, &c->vision, err) : PTA_OK;
+    return PTA_OK;
 }
 
 pta_code pta_frozen_create(pta_model *m, pta_error *err) {
@@ -80,7 +80,7 @@ pta_code pta_frozen_create(pta_model *m, pta_error *err) {
     if (!t->memory)
         return pta_fail(err, PTA_E_MEMORY, "no memory for %.2f GiB of frozen weights", (double)t->bytes / (1 << 30));
     lay_out(t, &(pta_cursor){t->memory, 0}, &m->config);
-    return PTA_OK;
+    return m->config.vision.depth ? pta_tower_store_create(&m->tower, &m->config.vision, err) : PTA_OK;
 }
 
 void pta_frozen_free(pta_frozen_tensors *t) {

@@ -5,6 +5,7 @@ short ones, and other work of the machine is as it is at the moment.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 
 from .. import _core
 from ..environment import machine_memory
-from .estimate import METHODS, Keep, Setup, Tree, estimate, zero_forest
+from .estimate import Keep, Setup, Tree, estimate, zero_forest
 
 PROBE_VOCABULARY = 1024
 PROBE_TOKENS = 512  # through forward and backward at most
@@ -43,14 +44,12 @@ def step_seconds(setup: Setup, tree: Tree, keep: Keep) -> Seconds | None:
     short = Tree(tree.num_plans, tree.cots_per_plan, min(tree.max_prompt_length, 64), 32, 16)
     if estimate(one, short).total > machine_memory()[1]:
         return None
-    layer = (
-        one.config.num_parameters
-        - (1 if config.tie_word_embeddings else 2) * PROBE_VOCABULARY * config.hidden_size
-    )
-    layers = (
-        config.num_hidden_layers + config.vocab_size * config.hidden_size / layer
-    )  # the head as so many more
-    model = _core.Model(one.config.core_config(setup.dtype, METHODS[setup.method]))
+    shapes = one.config.parameter_shapes()
+    layer = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("model.layers."))
+    head = config.vocab_size * config.hidden_size / layer  # as so many more layers
+    layers = config.num_hidden_layers + head
+    text = {name: value for name, value in one.core_config.items() if name not in ("vision", "rope_sections")}
+    model = _core.Model(text)
     if setup.method != "full":
         model.add_adapter(setup.lora.r, setup.lora.scale, list(setup.lora.target_modules or ()))
     plans = _decode_seconds(model, tree.num_plans)
