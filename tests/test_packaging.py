@@ -22,7 +22,9 @@ def test_wheels_are_built_for_the_python_versions_that_are_claimed(settings):
         for line in settings["project"]["classifiers"]
         if (version := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line))
     }
-    built = {f"3.{minor}" for minor in re.findall(r"\bcp3(\d+)-\*", settings["tool"]["cibuildwheel"]["build"])}
+    built = {
+        f"3.{minor}" for minor in re.findall(r"\bcp3(\d+)-\*", settings["tool"]["cibuildwheel"]["build"])
+    }
     assert claimed == built
     least = settings["project"]["requires-python"].removeprefix(">=")
     assert least == min(claimed, key=lambda version: int(version.split(".")[1]))
