@@ -163,6 +163,8 @@ class BuildCore(build_ext):
                 place(file.read_binary(), folder / BLAS_LICENSE, mode_of=ROOT / "setup.py")
         ext.include_dirs.append(scipy_openblas32.get_include_dir())
         ext.define_macros.append(("PTA_SCIPY_OPENBLAS", None))
+        # Python's own link command may name folders of this machine (pyenv's does); a wheel must not carry them.
+        self.compiler.linker_so = [f for f in self.compiler.linker_so if not f.startswith("-Wl,-rpath")]
         here = "@loader_path" if sys.platform == "darwin" else "$ORIGIN"
         name = PRIVATE_BLAS.removeprefix("lib").removesuffix(SUFFIX)
         ext.extra_link_args += [f"-L{folder}", f"-l{name}", f"-Wl,-rpath,{here}"]
