@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _core, rng
 from .errors import ConfigError, DataError
-from .records import Encoded
+from .records import Encoded, Picture
 from .vision import expand, has_images, picture_rows, place, rope_positions, take_pictures
 
 if TYPE_CHECKING:
@@ -58,19 +58,25 @@ def encode(policy: Policy, prompt: Prompt | Encoded, what: str = "prompt") -> En
     """
     if isinstance(prompt, Encoded):
         return prompt
-    pictures: tuple = ()
+    pictures: tuple[Picture, ...] = ()
     if isinstance(prompt, str):
         ids: Any = policy.tokenizer.encode_prompt(prompt)
     elif len(prompt) and isinstance(prompt[0], Mapping):
-        ids = policy.tokenizer.encode_prompt(policy.tokenizer.apply_chat_template(prompt))
-        if has_images(prompt):
-            pictures = take_pictures(prompt, policy.eyes(what), what)
-            ids = expand(ids, policy.config.vision.image_token_id, pictures, what)
+        messages: Any = prompt
+        ids = policy.tokenizer.encode_prompt(policy.tokenizer.apply_chat_template(messages))
+        if has_images(messages):
+            pictures = take_pictures(messages, policy.eyes(what), what)
+            ids = expand(ids, _image_token(policy), pictures, what)
     else:
         ids = prompt
     if len(ids) == 0:
         raise DataError(f"{what}: has no tokens; nothing can be sampled after it")
     return Encoded(policy.check_ids(ids, what), pictures)
+
+
+def _image_token(policy: Policy) -> int:
+    assert policy.config.vision is not None  # whoever has pictures has been through Policy.eyes
+    return policy.config.vision.image_token_id
 
 
 def prefill(policy: Policy, cache: _core.Cache, prompts: Sequence[Encoded]) -> np.ndarray:
@@ -80,18 +86,18 @@ def prefill(policy: Policy, cache: _core.Cache, prompts: Sequence[Encoded]) -> n
         return cache.prefill(ids, parents)
     positions, inputs = [], []
     for prompt in prompts:
-        placed = place(prompt.ids, policy.config.vision.image_token_id, prompt.pictures)
+        placed = place(prompt.ids, _image_token(policy), prompt.pictures)
         positions.append(rope_positions(len(prompt), placed)[0] if placed else None)
         inputs.append((picture_rows(placed), policy.look(prompt.pictures)) if placed else None)
     return cache.prefill(ids, parents, positions, inputs)
 
 
-def sights(policy: Policy, sequences: Sequence[Encoded], offsets: np.ndarray) -> tuple:
+def sights(policy: Policy, sequences: Sequence[Encoded], offsets: np.ndarray) -> tuple[Any, ...]:
     """Further arguments of a forest of these roots, which begin at `offsets`: positions, rows of pictures, what the
     tower makes of them; nothing where there is no picture."""
     if not any(sequence.pictures for sequence in sequences):
         return ()
-    placed = [place(s.ids, policy.config.vision.image_token_id, s.pictures) for s in sequences]
+    placed = [place(s.ids, _image_token(policy), s.pictures) for s in sequences]
     positions = [rope_positions(len(s), p)[0] for s, p in zip(sequences, placed, strict=True)]
     rows = [picture_rows(p) + start for p, start in zip(placed, offsets, strict=False)]
     seen = policy.look([picture for sequence in sequences for picture in sequence.pictures])
@@ -148,7 +154,7 @@ def generate(
     ids = [encode(policy, prompt, f"prompt {index}") for index, prompt in enumerate(prompts)]
     all_keys = _keys(keys, seed, len(ids), n)
     stops = policy.stop_table(stop) if len(stop) else None
-    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     rows = min(batch_size or decode_rows(policy, max_new_tokens, KV_BUDGET // 2), MOST_ROWS)
     results: list[list[Completion]] = []
     bar = _progress_bar(len(ids) * n, progress)
@@ -224,9 +230,9 @@ def _progress_bar(total: int, show: bool) -> Any:
     return tqdm(total=total, desc="generate", unit="completion", disable=not show)
 
 
-def _completions(policy: Policy, drawn: Mapping[str, np.ndarray], stop: Sequence[str]) -> list[Completion]:
+def _completions(policy: Policy, drawn: _core.Chains, stop: Sequence[str]) -> list[Completion]:
     cuts = np.cumsum(drawn["lengths"])[:-1]
-    columns = [np.split(drawn[name], cuts) for name in ("tokens", "logprobs", "sampling_logprobs")]
+    columns = [np.split(field, cuts) for field in (drawn["tokens"], drawn["logprobs"], drawn["sampling_logprobs"])]
     completions = []
     for tokens, logprobs, sampling, finish in zip(*columns, drawn["finish"].tolist(), strict=True):
         reason = FINISH_REASONS[finish]

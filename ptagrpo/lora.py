@@ -149,6 +149,7 @@ def attach(model: _core.Model, config: LoraConfig, seed: int = 0) -> None:
 def merge(model: _core.Model) -> None:
     """W += s B A for every adapted projection, in float64, rounded once; then the adapter is gone."""
     adapter, weights, low = model.adapter, model.parameters(), model.adapter_parameters()
+    assert adapter is not None
     for name, a in low.items():
         if ".lora_A." not in name:
             continue

@@ -79,12 +79,12 @@ class Policy:
     @classmethod
     def from_pretrained(
         cls,
-        path_or_repo: str | os.PathLike,
+        path_or_repo: str | os.PathLike[str],
         *,
         revision: str | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
-        cache_dir: str | os.PathLike | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
         dtype: str = "float32",
         quantization: str | None = None,
         max_memory: str | int | None = None,
@@ -98,26 +98,30 @@ class Policy:
                 float32; the weights that are trained and saved stay float32 in either case.
             quantization: "int8" or "int4" (or "bfloat16"): the matrices are frozen and kept in that form alone, a
                 quarter, an eighth (or half) of float32's memory. An adapter on top can be trained (`add_adapter`).
-            max_memory: what the process may take, as "12GiB" or "50%": a model that cannot fit is refused unread.
+            max_memory: what the process may take, such as "12GiB" or "50%" of the machine's: a model that cannot fit is
+                refused before a weight is read. Loading itself takes the model and one tensor at most.
 
         Raises:
-            ConfigError: it cannot fit. CheckpointError: something is missing, damaged or not supported; names what.
+            ConfigError: it cannot fit into max_memory; says which quantization would.
+            CheckpointError: something is missing, damaged or not supported; names the file, key or tensor.
         """
-        where = {"token": token, "local_files_only": local_files_only, "cache_dir": cache_dir}
-        folder = resolve_folder(path_or_repo, revision=revision, **where)
+        folder = resolve_folder(
+            path_or_repo,
+            revision=revision,
+            token=token,
+            local_files_only=local_files_only,
+            cache_dir=cache_dir,
+        )
         if (Path(folder) / lora.CONFIG).exists():
-            config = lora.read_config(folder)
-            if config.base_model_name_or_path is None:
+            adapter = lora.read_config(folder)
+            if adapter.base_model_name_or_path is None:
                 raise CheckpointError(
                     f"{folder}: {lora.CONFIG} names no base model; load it and call load_adapter"
                 )
             base = cls.from_pretrained(
-                config.base_model_name_or_path,
-                dtype=dtype,
-                quantization=quantization,
-                max_memory=max_memory,
-                **where,
-            )
+                adapter.base_model_name_or_path, token=token, local_files_only=local_files_only, cache_dir=cache_dir,
+                dtype=dtype, quantization=quantization, max_memory=max_memory,
+            )  # fmt: skip
             base.load_adapter(folder)
             return base
         tokenizer = Tokenizer.from_folder(folder)
@@ -173,7 +177,7 @@ class Policy:
     @property
     def dtype(self) -> str:
         """Type of working weights and activations: "float32" or "bfloat16"."""
-        return self.model.config["dtype"]
+        return str(self.model.config["dtype"])
 
     @property
     def quantization(self) -> str | None:
@@ -305,7 +309,7 @@ class Policy:
         return self._stop_tables[wanted]
 
     def save(
-        self, path: str | os.PathLike, *, dtype: str = "float32", max_shard_size: int | str = "5GB"
+        self, path: str | os.PathLike[str], *, dtype: str = "float32", max_shard_size: int | str = "5GB"
     ) -> Path:
         """Write a Hugging Face folder that transformers loads (see `checkpoint.save_model`); of a policy with an
         adapter, the adapter alone, in a folder that PEFT loads.
@@ -321,14 +325,14 @@ class Policy:
 
     save_pretrained = save
 
-    def write_files(self, folder: str | os.PathLike) -> None:
+    def write_files(self, folder: str | os.PathLike[str]) -> None:
         """Write what `save` writes into an existing folder, each file flushed to disk. Not atomic."""
         self._check_saved_whole()
         if self.lora_config is None:
-            write_model_files(folder, self.model, self.config, self.tokenizer, self.generation_config or None,
+            write_model_files(Path(folder), self.model, self.config, self.tokenizer, self.generation_config or None,
                               more_files=self._processor_files())  # fmt: skip
             return
-        lora.write_adapter(folder, self.model, self.lora_config)
+        lora.write_adapter(Path(folder), self.model, self.lora_config)
         for name, data in self.tokenizer.files().items():
             (Path(folder) / name).write_bytes(data)
 
@@ -349,16 +353,16 @@ class Policy:
         lora.attach(self.model, config, seed)
         self.lora_config = config
 
-    def load_adapter(self, folder: str | os.PathLike) -> None:
+    def load_adapter(self, folder: str | os.PathLike[str]) -> None:
         """Put an adapter that PEFT or this package saved on top of the weights.
 
         Raises:
             ConfigError: the policy has an adapter. CheckpointError: damaged, not supported, or for another model (names
                 the tensor and the shapes); the policy is then as it was.
         """
-        self.add_adapter(lora.read_config(folder))
+        self.add_adapter(lora.read_config(Path(folder)))
         try:
-            lora.read_weights(folder, self.model)
+            lora.read_weights(Path(folder), self.model)
         except BaseException:
             self.model.remove_adapter()
             self.lora_config = None
@@ -413,20 +417,15 @@ class Policy:
             raise ConfigError(
                 f"clone: the weights are frozen as {self.quantization}; load them a second time"
             )
-        copy = Policy(
-            _core.Model(self.config.core_config(self.dtype)),
-            self.config,
-            self.tokenizer,
-            self.generation_config,
-            self.image_processor,
-        )
+        model = _core.Model(self.config.core_config(self.dtype))
+        copy = Policy(model, self.config, self.tokenizer, self.generation_config, self.image_processor)
         copy.source = self.source
         if self.lora_config is not None:
             copy.add_adapter(self.lora_config)
         copy.load_weights_from(self)
         return copy
 
-    def load_weights_from(self, source: Policy | str | os.PathLike) -> None:
+    def load_weights_from(self, source: Policy | str | os.PathLike[str]) -> None:
         """Replace the weights by those of another policy or of a folder of the same shape. A policy with an adapter
         reads the adapter alone from a folder.
 
@@ -439,7 +438,7 @@ class Policy:
             if self.lora_config is None:
                 load_weights(self.model, self.config, Path(source))
             else:
-                lora.read_weights(source, self.model)
+                lora.read_weights(Path(source), self.model)
             return
         own, other = self.named_weights(), source.named_weights()
         shapes = {name: weight.shape for name, weight in other.items()}
@@ -477,7 +476,7 @@ class Policy:
         return array.astype(np.int32)
 
 
-def load(path_or_repo: str | os.PathLike, **options: Any) -> Policy:
+def load(path_or_repo: str | os.PathLike[str], **options: Any) -> Policy:
     """Load a policy from a folder or a hub id: `Policy.from_pretrained` by a shorter name."""
     return Policy.from_pretrained(path_or_repo, **options)
 

@@ -60,7 +60,7 @@ def total_rewards(
     _, plan = plan_reward(correct, tau)
     per_plan = np.repeat(plan, correct.shape[1])
     by_length = length_reward(lengths.ravel(), correct.ravel(), alpha, on)
-    return correct.ravel() + beta * per_plan + structure * follows.ravel() + by_length
+    return np.asarray(correct.ravel() + beta * per_plan + structure * follows.ravel() + by_length)
 
 
 def advantages(rewards: Sequence[np.ndarray], scale: str, ddof: int, eps: float) -> list[np.ndarray]:
@@ -101,7 +101,9 @@ def hierarchical_advantages(
         return plans, chains
     divisor = np.longdouble(1.0)
     if scale != "none":
-        values = there if scale == "group" else batch[~np.isnan(batch)].astype(np.longdouble)
+        values = there
+        if scale == "batch" and batch is not None:
+            values = batch[~np.isnan(batch)].astype(np.longdouble)
         divisor = values.std(ddof=ddof) + eps
 
     def mean(values: np.ndarray) -> np.longdouble:

@@ -82,7 +82,7 @@ def build_prompt(
     return tokenizer.apply_chat_template(messages, add_generation_prompt=True)
 
 
-def picture_prompt(question: str, pictures: Sequence[Any], style: str) -> list[dict[str, Any]]:
+def picture_prompt(question: Any, pictures: Sequence[Any], style: str) -> list[dict[str, Any]]:
     """The chat messages of a question with pictures: one user's turn of parts, pictures where the text has `<image n>`,
     those that it does not mention before it.
 

@@ -40,4 +40,5 @@ def load(name: str) -> AlgorithmSpec:
         raise ConfigError(
             f"algorithm: got {name!r}, expected one of {', '.join(names())}.{did_you_mean(name, names())}"
         )
-    return importlib.import_module(f"{__name__}.{name}").SPEC
+    spec: AlgorithmSpec = importlib.import_module(f"{__name__}.{name}").SPEC
+    return spec

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -101,7 +101,7 @@ def assign_advantages(groups: Sequence[Group], settings: _HasAdvantageSettings) 
     offsets = np.zeros(len(groups) + 1, np.int64)
     np.cumsum([len(group.responses) for group in groups], out=offsets[1:])
     advantages, zero_std = _core.group_advantages(
-        rewards, offsets, scale=scale, ddof=int(settings.std_correction), eps=float(settings.advantage_eps)
+        rewards, offsets, scale=cast(Any, scale), ddof=int(settings.std_correction), eps=float(settings.advantage_eps)
     )
     for response, advantage in zip(responses, advantages.tolist(), strict=True):
         response.advantage, response.plan_advantage = advantage, None

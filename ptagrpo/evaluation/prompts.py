@@ -40,7 +40,7 @@ def make_prompt(question: Question, tokenizer: Any, style: str, benchmark: Bench
     if tokenizer.chat_template is None and isinstance(question.prompt, str):
         return f"{prompt}\n" if isinstance(prompt, str) else f"{question.prompt}\n{INSTRUCTION}\n"
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+    return str(tokenizer.apply_chat_template(messages, add_generation_prompt=True))
 
 
 def make_image_prompt(question: Question, style: str, benchmark: Benchmark | None = None) -> Messages:

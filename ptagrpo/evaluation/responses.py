@@ -25,12 +25,12 @@ NOT_GIVEN = "(the question is not given)"
 
 
 def grade_responses_file(
-    responses: str | os.PathLike,
-    output: str | os.PathLike,
+    responses: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
-    benchmark: str | os.PathLike | None = None,
+    benchmark: str | os.PathLike[str] | None = None,
     official: bool = False,
-    data_path: str | os.PathLike | None = None,
+    data_path: str | os.PathLike[str] | None = None,
     kind: str = "math",
     judge: Judge | None = None,
     timeout: float = 5.0,
@@ -127,7 +127,7 @@ class _Tally:
     def summary(self) -> dict[str, Any]:
         names = sorted(self.values)
         means = [cluster_means(self.values[name], self.clusters[name]) for name in names]
-        interval = balanced_interval(means)
+        interval = balanced_interval([mean.tolist() for mean in means])
         parts = {name: float(mean.mean()) for name, mean in zip(names, means, strict=True) if name}
         return {
             "n": sum(map(len, self.values.values())),
@@ -144,7 +144,7 @@ class _Questions:
     """The question of a row: of its own columns where it has an answer, else of the benchmark's data by its id."""
 
     def __init__(
-        self, name: str | os.PathLike | None, spec: BenchmarkSpec | None, data_path: str | os.PathLike | None
+        self, name: str | os.PathLike[str] | None, spec: BenchmarkSpec | None, data_path: str | os.PathLike[str] | None
     ):
         self._name = name
         self._spec = spec

@@ -33,7 +33,7 @@ BATCH_SAMPLES = 64  # samples generated, judged and written together, unless a b
 
 def evaluate(
     policy: Any,
-    benchmark: str | os.PathLike | Benchmark | Sequence[Question],
+    benchmark: str | os.PathLike[str] | Benchmark | Sequence[Question],
     *,
     k: int = 1,
     temperature: float = 0.6,
@@ -44,7 +44,7 @@ def evaluate(
     prompt_style: str = "plan",
     prompting: str | None = None,
     stop: Sequence[str] = (),
-    output_dir: str | os.PathLike | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
     judge: Judge | None = None,
     kind: str = "math",
@@ -169,7 +169,7 @@ def refuse_images(policy: Any, names: Sequence[str]) -> None:
         )
 
 
-def _questions(benchmark: str | os.PathLike | Benchmark | Sequence[Question], limit: int | None) -> Benchmark:
+def _questions(benchmark: str | os.PathLike[str] | Benchmark | Sequence[Question], limit: int | None) -> Benchmark:
     """The benchmark with the questions to ask, checked."""
     if isinstance(benchmark, (str, os.PathLike)):
         benchmark = load(benchmark)
@@ -305,10 +305,10 @@ class _Bar:
 
 def run_eval(
     policy: Any,
-    benchmarks: Sequence[str | os.PathLike],
+    benchmarks: Sequence[str | os.PathLike[str]],
     *,
-    output_dir: str | os.PathLike | None = None,
-    data_path: str | os.PathLike | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+    data_path: str | os.PathLike[str] | None = None,
     partial: bool = False,
     **settings: Any,
 ) -> list[EvalResult]:

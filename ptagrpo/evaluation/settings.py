@@ -38,7 +38,7 @@ def policy_fingerprint(policy: Any) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, array in sorted(policy.named_weights().items()):
         digest.update(f"{name}{array.shape}{array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     digest.update(memoryview(policy.model.frozen_bytes()))
     return digest.hexdigest()
 

@@ -72,10 +72,11 @@ def load(name: str) -> Callable[..., Any]:
         function = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"reward function {name!r}: cannot be imported: {error}") from error
-    return function() if attribute.startswith("get_") else function
+    found: Callable[..., Any] = function() if attribute.startswith("get_") else function
+    return found
 
 
-def prepare(funcs: Sequence[Callable | str], reserved: Sequence[str] = ()) -> list[RewardFunction]:
+def prepare(funcs: Sequence[Callable[..., Any] | str], reserved: Sequence[str] = ()) -> list[RewardFunction]:
     """Load functions given by name; give each a name of its own (`f`, `f_2`, …), none of them in `reserved`.
 
     Raises:
@@ -98,7 +99,7 @@ def prepare(funcs: Sequence[Callable | str], reserved: Sequence[str] = ()) -> li
     return prepared
 
 
-def _name_of(func: Callable) -> str:
+def _name_of(func: Callable[..., Any]) -> str:
     while isinstance(func, functools.partial):
         func = func.func
     return getattr(func, "__name__", None) or type(func).__name__

@@ -13,15 +13,18 @@ from typing import Protocol
 class Verdict(Protocol):
     """What a judge returns for one response; see `ptagrpo.answers.Verdict`."""
 
-    status: str
-    extracted: str | None
-    detail: str
+    @property
+    def status(self) -> str: ...
+    @property
+    def extracted(self) -> str | None: ...
+    @property
+    def detail(self) -> str: ...
 
 
 class AnswerJudge(Protocol):
     """The part of `ptagrpo.answers.Judge` that rewards use."""
 
-    def judge(self, items: list[tuple[str, str]], kind: str = ...) -> list[Verdict]: ...
+    def judge(self, items: list[tuple[str, str]], kind: str = ...) -> Sequence[Verdict]: ...
 
 
 def judge_responses(

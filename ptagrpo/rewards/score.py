@@ -46,7 +46,7 @@ def score_groups(
     groups: Sequence[Group],
     settings: RewardSettings,
     judge: AnswerJudge | None,
-    reward_funcs: Sequence[Callable | str] = (),
+    reward_funcs: Sequence[Callable[..., Any] | str] = (),
     reward_weights: Sequence[float] | None = None,
     trainer_state: Any = None,
 ) -> RewardStats:
@@ -131,7 +131,7 @@ def _score_group(
 ) -> tuple[list[float], list[float]]:
     """Write the built-in parts of one group; return its plan scores and rewards (empty without a gold)."""
     judged = bool(correct) and None not in correct
-    scores = plan_scores(correct, group.num_plans) if judged else []
+    scores = plan_scores([bool(right) for right in correct], group.num_plans) if judged else []
     rewards = plan_rewards(scores, settings.plan_temperature) if judged else []
     lengths = [response.length for response in group.responses]
     by_length = length_rewards(
@@ -146,8 +146,8 @@ def _score_group(
             part["structure"] = structure_reward(response.text, settings.structure_reward)
         if settings.length_reward_weight:
             part["length"] = of_length if judged else None
-        if settings.overlong_cache_fraction:
-            limit = settings.max_completion_length
+        limit = settings.max_completion_length
+        if settings.overlong_cache_fraction and limit is not None:
             cache = max(1, round(limit * settings.overlong_cache_fraction))
             part["overlong"] = overlong_reward(response.length, limit, cache)
     return scores, rewards

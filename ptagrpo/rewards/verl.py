@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigError
@@ -39,7 +39,9 @@ def from_verl(compute_score: Callable[..., Any], **fixed: Any) -> Callable[..., 
     name = getattr(compute_score, "__name__", type(compute_score).__name__)
     _check_signature(name, compute_score, fixed)
 
-    def calls(completions, answer, columns, reward_model):
+    def calls(
+        completions: Sequence[Any], answer: Sequence[Any], columns: Mapping[str, Any], reward_model: Any
+    ) -> Iterator[Callable[[], Any]]:
         sources = columns.get("data_source") or [None] * len(completions)
         extras = columns.get("extra_info") or [None] * len(completions)
         models = reward_model or [None] * len(completions)
@@ -57,14 +59,22 @@ def from_verl(compute_score: Callable[..., Any], **fixed: Any) -> Callable[..., 
         getattr(compute_score, "__call__", None)  # noqa: B004 - an object with an async __call__
     ):
 
-        async def reward(completions, answer, reward_model=None, log_extra=None, log_metric=None, **columns):
+        async def waits(
+            completions: Any, answer: Any, reward_model: Any = None, log_extra: Any = None, log_metric: Any = None,
+            **columns: Any,
+        ) -> list[float]:  # fmt: skip
             results = [await call() for call in calls(completions, answer, columns, reward_model)]
             return _collect(name, results, log_extra, log_metric)
-    else:
 
-        def reward(completions, answer, reward_model=None, log_extra=None, log_metric=None, **columns):
-            results = [call() for call in calls(completions, answer, columns, reward_model)]
-            return _collect(name, results, log_extra, log_metric)
+        waits.__name__ = name
+        return waits
+
+    def reward(
+        completions: Any, answer: Any, reward_model: Any = None, log_extra: Any = None, log_metric: Any = None,
+        **columns: Any,
+    ) -> list[float]:  # fmt: skip
+        results = [call() for call in calls(completions, answer, columns, reward_model)]
+        return _collect(name, results, log_extra, log_metric)
 
     reward.__name__ = name
     return reward

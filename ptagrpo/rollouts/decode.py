@@ -91,8 +91,8 @@ class Decoder:
             keep=keep,
         )
         cuts = np.cumsum(result["lengths"])[:-1]
-        fields = ("tokens", "logprobs", "sampling_logprobs", "entropies")
-        columns = [np.split(result[name], cuts) for name in fields]
+        fields = (result["tokens"], result["logprobs"], result["sampling_logprobs"], result["entropies"])
+        columns = [np.split(field, cuts) for field in fields]
         return [
             Draw(int(handle), tokens, logprobs, sampling, entropies, FINISH[finish])
             for handle, tokens, logprobs, sampling, entropies, finish in zip(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .. import generation
@@ -24,7 +24,7 @@ def encode_prompt(policy: Policy, question: Question) -> Encoded:
     return generation.encode(policy, question.prompt, f"question {question.id!r}")
 
 
-def decode_response(policy: Policy, token_ids: Sequence[int]) -> str:
+def decode_response(policy: Policy, token_ids: Iterable[int]) -> str:
     """Text of a response: special tokens and the end-of-sequence token removed, everything else kept."""
     ends = set(policy.tokenizer.eos_token_ids)
     ids = [int(token) for token in token_ids]

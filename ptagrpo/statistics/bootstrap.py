@@ -86,7 +86,7 @@ def _crossed(rows: list[np.ndarray], resamples: int, generator: np.random.Genera
     # Counts of a draw with replacement are multinomial: a mean is then one product with the table.
     by_seed = generator.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
     by_question = generator.multinomial(questions, np.full(questions, 1 / questions), resamples) / questions
-    return np.einsum("bq,bq->b", by_seed @ table, by_question)
+    return np.asarray(np.einsum("bq,bq->b", by_seed @ table, by_question))
 
 
 def _nested(rows: list[np.ndarray], resamples: int, generator: np.random.Generator) -> np.ndarray:

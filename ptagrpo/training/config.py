@@ -262,6 +262,11 @@ class GRPOConfig(TrainingConfig):
         return self.per_device_train_batch_size * self.gradient_accumulation_steps // self.num_generations
 
     @property
+    def questions_per_rollout(self) -> int:
+        """Questions that are sampled together."""
+        return self.generation_batch_size // self.num_generations
+
+    @property
     def minibatches(self) -> int:
         """Optimizer steps that one pass over a rollout makes."""
         return self.steps_per_generation // self.gradient_accumulation_steps

@@ -7,7 +7,7 @@ last bits of some sums (norm, bias and embedding gradients; all gradients in bfl
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from .. import _core
 from ..environment import gib, machine_memory, parse_memory, resident_memory
@@ -54,15 +54,16 @@ class MemoryPlan:
         if tokens and self._args.max_tokens_per_micro_batch is None:
             self.micro_batch_tokens = tokens
 
-    def keep(self, batch: Batch) -> str:
+    def keep(self, batch: Batch) -> Literal["all", "inputs"]:
         """How much of a batch's activations to keep: "all" or "inputs".
 
         Raises:
             ConfigError: not even the inputs fit into the budget; says how much is needed.
         """
         chosen, targets = self._args.gradient_checkpointing, len(batch.target)
-        modes = {None: ("all", "inputs"), True: ("inputs",), False: ("all",)}[chosen]
-        for mode in modes:
+        kinds: dict[bool | None, tuple[Literal["all", "inputs"], ...]]
+        kinds = {None: ("all", "inputs"), True: ("inputs",), False: ("all",)}
+        for mode in kinds[chosen]:
             needed = _core.train_bytes(self._model, batch.forest, targets, mode)
             if needed <= self.budget:
                 return mode

@@ -77,8 +77,8 @@ class GRPOTrainer(Trainer):
     ):
         super().__init__(model, args, [*(callbacks or ()), PlanWarnings()], processing_class, **others)
         self._compute_metrics = compute_metrics
-        single = isinstance(reward_funcs, str) or callable(reward_funcs)
-        self._reward_funcs = [reward_funcs] if single else list(reward_funcs or ())
+        several: Any = [reward_funcs] if isinstance(reward_funcs, str) or callable(reward_funcs) else reward_funcs
+        self._reward_funcs: list[Callable[..., Any] | str] = list(several or ())
         self._questions = self._screen(self._read(train_dataset, "train_dataset"), train_dataset)
         self._eval_questions = [] if eval_dataset is None else self._read(eval_dataset, "eval_dataset")
         if self.args.eval_strategy != "no" and not self._eval_questions:
@@ -89,7 +89,7 @@ class GRPOTrainer(Trainer):
         self._sampler = self._sampler_of(self._questions)
         self._memory.reserve(sampling_bytes(self.policy, self.args, self._sampler.longest_prompt()))
         self._data_fingerprint = fingerprints.rows_fingerprint(self._questions)
-        self._reference = None
+        self._reference: Policy | None = None
         if self.args.beta > 0.0:  # with an adapter: the policy without it
             self._reference = self.policy if self.policy.lora_config is not None else self.policy.clone()
         self._rollout: Rollout | None = None
@@ -115,8 +115,8 @@ class GRPOTrainer(Trainer):
                 groups += part
         metrics = sampler.metrics(groups, scored)
         if self._compute_metrics is not None:
-            rows = rl_files.completion_rows(self.state.global_step, groups, {})
-            metrics = {**metrics, **own_metrics(self._compute_metrics(rows))}
+            samples = rl_files.completion_rows(self.state.global_step, groups, {})
+            metrics = {**metrics, **own_metrics(self._compute_metrics(samples))}
         return {f"eval_{name}": value for name, value in metrics.items()}
 
     # Set-up.
@@ -201,7 +201,7 @@ class GRPOTrainer(Trainer):
         args = self.args
         if args.max_steps > 0:
             return args.max_steps
-        per_rollout = args.generation_batch_size // args.num_generations
+        per_rollout = args.questions_per_rollout
         rollouts = math.ceil(args.num_train_epochs * len(self._questions) / per_rollout)
         return max(1, rollouts) * args.steps_per_rollout
 
@@ -261,6 +261,7 @@ class GRPOTrainer(Trainer):
         return rollout
 
     def _reference_logprobs(self, batch: Batch) -> np.ndarray:
+        assert self._reference is not None
         pictures.see(self._reference, batch)
         with self._reference.disable_adapter():
             values, _ = self._reference.model.forward(
@@ -294,6 +295,7 @@ class GRPOTrainer(Trainer):
 
     def _advance(self) -> None:
         rollout = self._rollout
+        assert rollout is not None  # a step has just used it
         self._position, self._draws = rollout.position, rollout.draws
         rollout.used += 1
         rollout.metrics = {}

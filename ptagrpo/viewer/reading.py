@@ -63,7 +63,7 @@ class RunFiles:
                 continue
         return None
 
-    def signature(self) -> tuple:
+    def signature(self) -> tuple[Any, ...]:
         """Changes whenever a file that is shown does."""
         files = [self.root / METRICS, self.root / TIMINGS, *self.trees.values()]
         found = []

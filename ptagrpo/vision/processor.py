@@ -6,6 +6,7 @@ The numbers are those of transformers' Qwen2-VL image processor with its Pillow 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -97,7 +98,7 @@ class ImageProcessor:
             "merge_size": vision.spatial_merge_size,
         }  # fmt: skip
         if found is None:
-            return cls(**sizes)
+            return dataclasses.replace(cls(), **sizes)  # type: ignore[arg-type]
         for name, value in sizes.items():
             if getattr(found, name) != value:
                 raise ConfigError(f"{FILE}: {name} is {getattr(found, name)}, the vision tower's is {value}")

@@ -34,7 +34,7 @@ def take_pictures(
         DataError: an image that is missing, cannot be opened, or is too narrow; names it.
     """
     made: dict[int, Picture] = {}
-    pictures = []
+    pictures: list[Picture] = []
     for message in messages:
         parts = message.get("content")
         for part in parts if isinstance(parts, (list, tuple)) else ():
