@@ -18,6 +18,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
+from importlib import metadata
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -26,20 +27,18 @@ from setuptools.errors import CompileError, LinkError
 
 ROOT = Path(__file__).resolve().parent
 # The name of our private copy of OpenBLAS. It is exactly as long as the original, so that the library's own
-# name (DT_SONAME) can be changed in place: two packages that bring different builds then never share one.
-ORIGINAL_BLAS = "libscipy_openblas.so"
-PRIVATE_BLAS = "libptagr_openblas.so"
+# name (DT_SONAME, LC_ID_DYLIB) can be changed in place: two packages that bring different builds then never share one.
+SUFFIX = ".dylib" if sys.platform == "darwin" else ".so"
+ORIGINAL_BLAS = "libscipy_openblas" + SUFFIX
+PRIVATE_BLAS = "libptagr_openblas" + SUFFIX
+BLAS_LICENSE = "libptagr_openblas.LICENSE.txt"
 assert len(ORIGINAL_BLAS) == len(PRIVATE_BLAS)
 
-OPENMP_HELP = """
-ptagrpo needs a C compiler with OpenMP, and this compiler has none: {compiler}
-    Debian, Ubuntu: apt-get install gcc     Fedora: dnf install gcc     conda: conda install gcc_linux-64
-then build with CC=gcc.
-"""
 COMPILER_HELP = """
-ptagrpo needs a C compiler (GCC 9 or newer, or clang with OpenMP); this one does not work: {compiler}
+ptagrpo needs a C compiler (GCC 9 or newer, or clang); this one does not work: {compiler}
     {error}
     Debian, Ubuntu: apt-get install gcc     Fedora: dnf install gcc     conda: conda install gcc_linux-64
+    macOS: xcode-select --install
 or name another one by CC=....
 """
 CLONES_PROBE = """
@@ -80,19 +79,17 @@ class BuildCore(build_ext):
 
         compiler = " ".join(self.compiler.compiler_so)
         self.sanitize = os.environ.get("PTAGRPO_SANITIZE", "").strip()
-        if not self.probe("int main(void) { return 0; }", []):
+        if not self.probe("int main(void) { return 0; }", ["-fopenmp-simd"]):
             fail(COMPILER_HELP.format(compiler=compiler, error=self.probe_error))
-        if not self.probe(
-            "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }", ["-fopenmp"]
-        ):
-            fail(OPENMP_HELP.format(compiler=compiler))
         ext.include_dirs = [numpy.get_include()]
         ext.define_macros = [("PTA_VERSION", f'"{self.distribution.get_version()}"')]
-        # No -ffast-math: NaN and infinity mean something here. No -march: kernels choose at run time.
+        # No -ffast-math: NaN and infinity mean something here. No -march: kernels choose at run time. OpenMP only
+        # as hints to vectorise (-fopenmp-simd): threads are our own, and no runtime library of OpenMP is needed.
         ext.extra_compile_args = [
             "-std=gnu11",
             "-O3",
-            "-fopenmp",
+            "-fopenmp-simd",
+            "-pthread",
             "-fno-math-errno",
             "-fno-trapping-math",
             "-ffp-contract=fast",
@@ -102,7 +99,7 @@ class BuildCore(build_ext):
             "-Wno-missing-field-initializers",
             "-Wno-cast-function-type",
         ]
-        ext.extra_link_args = ["-fopenmp", "-lm"]
+        ext.extra_link_args = ["-lm"] if sys.platform == "darwin" else ["-pthread", "-lm"]
         if self.sanitize:
             flags = [f"-fsanitize={self.sanitize}", "-fno-omit-frame-pointer", "-g"]
             ext.extra_compile_args += ["-O1", *flags, "-fno-sanitize-recover=undefined", "-UNDEBUG"]
@@ -128,15 +125,16 @@ class BuildCore(build_ext):
             return answer.returncode == 0
 
     def add_blas(self, ext: Extension) -> None:
-        """Set the flags for OpenBLAS and put our copy beside the extension."""
+        """Set the flags for OpenBLAS and put our copy, its licence and what it needs beside the extension."""
+        self.beside: list[Path] = []
         if os.environ.get("PTAGRPO_BLAS", "") == "system":
             ext.extra_compile_args += pkg_config("--cflags")
             ext.extra_link_args += pkg_config("--libs")
             return
-        if not sys.platform.startswith("linux"):
+        if not sys.platform.startswith(("linux", "darwin")):
             fail(
                 f"On {sys.platform} build with PTAGRPO_BLAS=system (an OpenBLAS that pkg-config finds): "
-                "copying the library of scipy-openblas32 into the package is written for Linux."
+                "copying the library of scipy-openblas32 into the package is written for Linux and macOS."
             )
         try:
             import scipy_openblas32
@@ -145,20 +143,31 @@ class BuildCore(build_ext):
                 "The build requirement scipy-openblas32 is missing (pip install scipy-openblas32), as is "
                 "usual with --no-build-isolation. Or set PTAGRPO_BLAS=system to link the system's OpenBLAS."
             )
-        image = Path(scipy_openblas32.get_lib_dir(), ORIGINAL_BLAS).read_bytes()
-        old, new = (b"\0" + name.encode() + b"\0" for name in (ORIGINAL_BLAS, PRIVATE_BLAS))
-        if image.count(old) != 1:
-            fail(
-                f"{ORIGINAL_BLAS} of scipy-openblas32 does not carry its name once, as expected. "
-                "Install another version of scipy-openblas32, or set PTAGRPO_BLAS=system."
-            )
+        source = Path(scipy_openblas32.get_lib_dir())
         folder = Path(self.get_ext_fullpath(ext.name)).parent
         folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / PRIVATE_BLAS, image.replace(old, new))
-        self.blas_copy = folder / PRIVATE_BLAS
+        self.beside.append(folder / PRIVATE_BLAS)
+        place(
+            renamed((source / ORIGINAL_BLAS).read_bytes()),
+            folder / PRIVATE_BLAS,
+            sign=sys.platform == "darwin",
+        )
+        for library in sorted(source.glob(f"*{SUFFIX}*")):  # libgfortran on AArch64, under a name of its own
+            if library.name != ORIGINAL_BLAS:
+                self.beside.append(folder / library.name)
+                place(library.read_bytes(), folder / library.name)
+        # It is distributed with us, and so are its terms.
+        for file in metadata.files("scipy-openblas32") or []:
+            if file.name == "LICENSE.txt":
+                self.beside.append(folder / BLAS_LICENSE)
+                place(file.read_binary(), folder / BLAS_LICENSE, mode_of=ROOT / "setup.py")
         ext.include_dirs.append(scipy_openblas32.get_include_dir())
         ext.define_macros.append(("PTA_SCIPY_OPENBLAS", None))
-        ext.extra_link_args += [f"-L{folder}", f"-l{PRIVATE_BLAS[3:-3]}", "-Wl,-rpath,$ORIGIN"]
+        # Python's own link command may name folders of this machine (pyenv's does); a wheel must not carry them.
+        self.compiler.linker_so = [f for f in self.compiler.linker_so if not f.startswith("-Wl,-rpath")]
+        here = "@loader_path" if sys.platform == "darwin" else "$ORIGIN"
+        name = PRIVATE_BLAS.removeprefix("lib").removesuffix(SUFFIX)
+        ext.extra_link_args += [f"-L{folder}", f"-l{name}", f"-Wl,-rpath,{here}"]
 
     def compile_and_link(self, ext: Extension) -> None:
         """Compile what is older than its source, a header or the flags; then link."""
@@ -204,21 +213,37 @@ class BuildCore(build_ext):
         """For in-place and editable builds: the extension, and OpenBLAS beside it."""
         folder = Path(self.get_finalized_command("build_py").get_package_dir("ptagrpo"))
         built = [Path(self.build_lib, self.get_ext_filename(ext.name)) for ext in self.extensions]
-        for library in [*built, *filter(None, [getattr(self, "blas_copy", None)])]:
-            replace_file(folder / library.name, library.read_bytes())
+        for file in [*built, *getattr(self, "beside", [])]:
+            place(file.read_bytes(), folder / file.name, mode_of=file)
 
     def get_outputs(self) -> list[str]:
-        copy = getattr(self, "blas_copy", None)
-        return super().get_outputs() + ([str(copy)] if copy is not None else [])
+        return super().get_outputs() + [str(path) for path in getattr(self, "beside", [])]
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a library under a new inode, so that a process that has it open keeps the old one."""
+def renamed(image: bytes) -> bytes:
+    """OpenBLAS with the private name in the place of its own."""
+    old, new = (name.encode() + b"\0" for name in (ORIGINAL_BLAS, PRIVATE_BLAS))
+    before = b"@rpath/" if sys.platform == "darwin" else b"\0"
+    if image.count(before + old) != 1:
+        fail(
+            f"{ORIGINAL_BLAS} of scipy-openblas32 does not carry its name once, as expected. "
+            "Install another version of scipy-openblas32, or set PTAGRPO_BLAS=system."
+        )
+    return image.replace(before + old, before + new)
+
+
+def place(content: bytes, path: Path, mode_of: str | Path = sys.executable, sign: bool = False) -> None:
+    """Write a file under a new inode, so that a process that has it open keeps the old one.
+
+    sign: for this machine alone, as macOS asks for after a change (`codesign`); wheels are signed so too.
+    """
     if path.exists() and path.read_bytes() == content:
         return
     scratch = path.with_name(path.name + ".new")
     scratch.write_bytes(content)
-    shutil.copymode(sys.executable, scratch)
+    shutil.copymode(mode_of, scratch)
+    if sign:
+        subprocess.run(["codesign", "--force", "--sign", "-", str(scratch)], check=True)
     os.replace(scratch, path)
 
 

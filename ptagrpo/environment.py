@@ -91,6 +91,29 @@ def cpu_quota(root: Path = _CGROUP) -> float | None:
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
 
 
+def system_memory() -> tuple[int, int]:
+    """(total, available) bytes of this machine; half, where the system does not say what is available (macOS)."""
+    found = {}
+    for line in (_read(Path("/proc/meminfo")) or "").splitlines():
+        name, _, value = line.partition(":")
+        found[name] = int(value.split()[0]) * 1024 if value.split() else 0
+    if "MemTotal" in found:
+        return found["MemTotal"], found.get("MemAvailable", found.get("MemFree", 0))
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return total, total // 2
+
+
+def resident_memory() -> int:
+    """Bytes that this process has in memory now; where the system does not say (macOS), the most that it had."""
+    pages = (_read(Path("/proc/self/statm")) or "").split()
+    if len(pages) > 1:
+        return int(pages[1]) * os.sysconf("SC_PAGE_SIZE")
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # BSD counts bytes, Linux KiB
+
+
 def huge_pages() -> str | None:
     """How the system hands out transparent huge pages: always, madvise or never; None: not known."""
     match = re.search(r"\[(\w+)\]", _read(Path("/sys/kernel/mm/transparent_hugepage/enabled")) or "")
@@ -123,11 +146,7 @@ def parse_memory(text: str | int, total: int, name: str = "max_memory") -> int:
 
 def machine_memory() -> tuple[int, int]:
     """(total, available) bytes of this machine, or of the control group that the process runs in."""
-    found = {}
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        name, _, value = line.partition(":")
-        found[name] = int(value.split()[0]) * 1024 if value.split() else 0
-    total, available = found["MemTotal"], found.get("MemAvailable", found["MemFree"])
+    total, available = system_memory()
     for limit_file, usage_file in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
         ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -139,11 +158,6 @@ def machine_memory() -> tuple[int, int]:
         if limit.isdigit() and int(limit) < total:
             total, available = int(limit), min(available, int(limit) - int(usage))
     return total, max(0, available)
-
-
-def resident_memory() -> int:
-    """Bytes that this process has in memory now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def gib(count: int) -> str:

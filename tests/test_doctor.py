@@ -182,3 +182,12 @@ def test_dry_run_on_the_command_line_trains_nothing(capsys, tmp_path):
     code, out, err = call(capsys, "sft", "--train_dataset", tmp_path / "s.jsonl", *common, "--bf16", "true")
     assert code == 0 and "bf16: true" in out, err  # the model is loaded as the settings ask for
     assert not any(run.glob("*")) if run.exists() else True
+
+
+def test_memory_is_known_where_there_is_no_proc(monkeypatch):
+    total, _ = environment.system_memory()
+    now = environment.resident_memory()
+    monkeypatch.setattr(environment, "_read", lambda path: None)
+    assert environment.system_memory()[0] == pytest.approx(total, rel=0.05)  # the kernel's own part is not in one
+    assert environment.system_memory()[1] == environment.system_memory()[0] // 2
+    assert environment.resident_memory() >= 0.9 * now  # the most that it had

@@ -1,23 +1,14 @@
 /* A job is announced by one 64-bit word, its number and its size, so that a worker that is late reads either the old job
  * or the new one whole. The caller waits for all workers of a job, never for those that have no part in it. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "pool.h"
 
-#include <limits.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
-#ifdef __linux__
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 #include "threads.h"
+#include "wait.h"
 
 enum { SPINS = 4096, LINE = 64, MOST = 1024 }; /* some 100 µs of spinning before a thread sleeps */
 
@@ -34,37 +25,19 @@ static struct {
     bool forks;  /* the handler of fork is installed */
 } g_pool;
 
-static inline void relax(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 void pta_wait_change(atomic_int *word, int old, atomic_int *sleepers) {
     int spins = g_pool.workers < pta_available_cpus() ? SPINS : 32; /* more threads than processors: make room */
     for (int i = 0; i < spins; i++) {
         if (atomic_load_explicit(word, memory_order_acquire) != old) return;
-        relax();
+        pta_relax();
     }
     atomic_fetch_add(sleepers, 1);
-    while (atomic_load(word) == old) {
-#ifdef __linux__
-        syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);
-#else
-        sched_yield();
-#endif
-    }
+    while (atomic_load(word) == old) pta_sleep_while(word, old);
     atomic_fetch_sub(sleepers, 1);
 }
 
 void pta_wake(atomic_int *word, atomic_int *sleepers) {
-#ifdef __linux__
-    if (atomic_load(sleepers)) syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-#else
-    (void)word, (void)sleepers;
-#endif
+    if (atomic_load(sleepers)) pta_wake_all(word);
 }
 
 static void *worker(void *argument) {
@@ -84,6 +57,7 @@ static void *worker(void *argument) {
 
 /* A forked child has one thread, and a pool without workers. */
 static void after_fork(void) {
+    pta_wait_reset();
     atomic_store(&g_pool.workers, 0);
     atomic_store(&g_pool.taken, false);
     atomic_store(&g_pool.job, 0);

@@ -234,16 +234,16 @@ static int64_t packed_bytes(const pta_config *c) {
 
 pta_model_memory pta_model_get_memory(const pta_model *m) {
     const pta_trainable trained = pta_model_trainable(m);
-    const pta_adapter *a = m->adapter;
     const int64_t of_tower = m->config.vision.depth ? pta_tower_store_bytes(&m->config.vision) : 0;
+    const pta_adapter *a = m->adapter;
     int64_t arena = m->num_floats * (int64_t)sizeof(float) + m->frozen.bytes + (m->config.frozen ? of_tower : 0);
-    const int64_t decoder = m->config.frozen ? 0 : packed_bytes(&m->config), tower = m->config.frozen ? 0 : of_tower;
-    const int64_t packed = decoder + tower + (a ? a->packed_bytes : 0);
+    const int64_t own = m->config.frozen ? 0 : packed_bytes(&m->config), own_tower = m->config.frozen ? 0 : of_tower;
+    const int64_t packed = own + own_tower + (a ? a->packed_bytes : 0);
     const int64_t gradients = trained.num_floats * (int64_t)sizeof(float);
     if (a) arena += gradients;
     int64_t kept = m->tape_memory.capacity + m->head_memory.capacity + m->backward_memory.capacity +
                    m->vision_memory.capacity + m->input_gradients.capacity;
-    const int64_t now = (m->packed.memory ? decoder : 0) + (m->tower.memory ? tower : 0) +
+    const int64_t now = (m->packed.memory ? own : 0) + (m->tower.memory ? own_tower : 0) +
                         (a && a->packed_memory ? a->packed_bytes : 0);
     pta_model_memory memory = {arena, now, trained.grads ? gradients : 0, kept * (int64_t)sizeof(float), 0};
     memory.to_allocate = (packed - memory.packed) + (gradients - memory.gradients);

@@ -6,11 +6,6 @@
 #include "errors.h"
 #include "state.h"
 
-#ifdef _OPENMP
-#define OPENMP_VERSION _OPENMP
-#else
-#define OPENMP_VERSION 0
-#endif
 #ifndef PTA_VERSION
 #define PTA_VERSION "unknown"
 #endif
@@ -34,18 +29,17 @@ PyDoc_STRVAR(build_info_doc,
              "build_info() -> dict\n\n"
              "How this extension was built and what it runs on: version, compiler, blas (OpenBLAS's configuration),\n"
              "blas_corename (the kernel that it chose), simd ('avx512', 'avx2' or 'baseline': elementwise loops), kernels\n"
-             "(of matrix products, by dtype),\n"
-             "openmp (the specification's date, an int), threads, sanitize (empty in a normal build).");
+             "(of matrix products, by dtype), threads, sanitize (empty in a normal build).");
 static PyObject *build_info(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
-    return Py_BuildValue("{s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:i, s:i, s:s}", "version", PTA_VERSION, "compiler",
+    return Py_BuildValue("{s:s, s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:i, s:s}", "version", PTA_VERSION, "compiler",
 #ifdef __clang__
                          __VERSION__,
 #else
                          "GCC " __VERSION__,
 #endif
                          "blas", pta_openblas_config(), "blas_corename", pta_openblas_corename(), "simd", simd_path(),
-                         "kernels", "float32", pta_kernels_name(PTA_F32), "bfloat16", pta_kernels_name(PTA_BF16), "openmp",
-                         (int)OPENMP_VERSION, "threads", pta_num_threads(), "sanitize", PTA_SANITIZE);
+                         "kernels", "float32", pta_kernels_name(PTA_F32), "bfloat16", pta_kernels_name(PTA_BF16), "threads",
+                         pta_num_threads(), "sanitize", PTA_SANITIZE);
 }
 
 PyDoc_STRVAR(set_num_threads_doc, "set_num_threads(n)\n\nUse n >= 1 threads in every computation from now on.");

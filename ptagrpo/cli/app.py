@@ -106,7 +106,7 @@ def _version(wanted: bool) -> None:
 
         info = build_info()
         typer.echo(f"ptagrpo {info['version']}")
-        for name in ("compiler", "blas", "blas_corename", "simd", "openmp", "threads", "sanitize"):
+        for name in ("compiler", "blas", "blas_corename", "simd", "threads", "sanitize"):
             if info.get(name) not in (None, ""):
                 typer.echo(f"  {name}: {info[name]}")
         raise typer.Exit()

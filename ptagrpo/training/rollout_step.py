@@ -79,15 +79,15 @@ class Sampler:
         self._spec = algorithms.load(args.algorithm)
         self._params = sampling_params(args)
 
+    def longest_prompt(self) -> int:
+        """Tokens of the prompt that has the most images or else the longest text."""
+        longest = max(self._prompts, key=lambda question: (len(question.images), len(question.prompt)))
+        return len(encode_prompt(self._policy, longest))
+
     def pictures_of(self, question: Question) -> tuple[Picture, ...]:
         """The pictures of a question's prompt, made anew."""
         prompt = next(p for q, p in zip(self._questions, self._prompts, strict=True) if q is question)
         return encode_prompt(self._policy, prompt).pictures if question.images else ()
-
-    def longest_prompt(self) -> int:
-        """Tokens of the prompt that has the most images, or else the longest text."""
-        longest = max(self._prompts, key=lambda question: (len(question.images), len(question.prompt)))
-        return len(encode_prompt(self._policy, longest))
 
     def sample(self, rows: Sequence[int], draw: int) -> list[Group]:
         """Groups for the questions of `rows`, draws keyed by (seed, draw)."""
