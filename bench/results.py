@@ -38,6 +38,7 @@ class Result:
     peak: float | None = None
     at_most: bool = False
     note: str = ""
+    commit: str = ""  # of what was measured, where that may be earlier than the file's
 
     @property
     def holds(self) -> bool:
@@ -134,7 +135,10 @@ def write_docs(docs: Path = DOCS, folder: Path = RESULTS, rows: Collection[str] 
     headings = (*HEADINGS, "commit", "rounds")
     lines = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
     for result in results:
-        origin = [str(result["machine"].get(key, "")) for key in ("commit", "rounds")]
+        origin = [
+            result.get("commit") or str(result["machine"].get("commit", "")),
+            str(result["machine"].get("rounds", "")),
+        ]
         lines.append("| " + " | ".join([*cells(result), *origin]) + " |")
     machines: dict[str, list[str]] = {}
     for result in results:

@@ -119,7 +119,8 @@ def test_exit_status_and_file(tmp_path, capsys, value, status):
     ] is False
     assert data["results"] == [
         {"row": "made-up", "figure": 3, "what": "made up", "value": value, "goal": 1.5, "unit": "GFLOP/s", "ours": 4.0,
-         "peer": 2.0, "peer_name": "peer", "peak": 9.0, "at_most": False, "note": "", "holds": status == 0}
+         "peer": 2.0, "peer_name": "peer", "peak": 9.0, "at_most": False, "note": "", "commit": "",
+         "holds": status == 0}
     ]  # fmt: skip
     assert "made up" in capsys.readouterr().out
 
@@ -143,8 +144,9 @@ def test_list_names_every_row(capsys):
 
 def test_docs_and_chart_come_from_the_files(tmp_path):
     result = Result("made-up", 3, "made up", 2.0, 1.5, "GFLOP/s", 4.0, 2.0, "peer")
-    about = {"cpu": "a CPU", "threads": 2, "date": "2026-01-01"}
-    results.write_json(tmp_path / "row-made-up.json", [result], about, quick=False)
+    about = {"cpu": "a CPU", "threads": 2, "date": "2026-01-01", "commit": "new", "rounds": 5}
+    earlier = Result("made-up", 3, "stored before", 2.0, None, commit="old")
+    results.write_json(tmp_path / "row-made-up.json", [result, earlier], about, quick=False)
     results.write_json(tmp_path / "quick-made-up.json", [result], about, quick=True)
     docs = tmp_path / "performance.md"
     docs.write_text(f"before\n{results.BEGIN}\nstale\n{results.END}\nafter\n")
@@ -152,7 +154,8 @@ def test_docs_and_chart_come_from_the_files(tmp_path):
     text = docs.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale" not in text
     assert text.count("| 3 | made up | 4 GFLOP/s | 2 (peer) | – | 2 | ≥ 1.5 | yes |") == 1
-    assert "Rows without a stored measurement: unheard-of." in text
+    assert "| new | 5 |" in text and "| old | 5 |" in text  # a result's own commit goes before the file's
+    assert "Rows without a stored measurement: unheard-of." in text and "2026-01-01 (made-up)." in text
     results.draw_chart(tmp_path / "chart.png", tmp_path)
     assert (tmp_path / "chart.png").stat().st_size > 1000
 

@@ -13,7 +13,7 @@ from ptagrpo.training.estimate import METHODS, Setup, Tree, estimate, plan_tree
 
 from .. import flops
 from ..models import IMAGE_TOKENS, PAPER
-from ..results import Result
+from ..results import Result, commit
 from ..worker import SideError, Worker
 
 FIGURE = 15
@@ -129,7 +129,7 @@ def five_models(context: Any, row: str) -> list[Result]:
             if any(result.value is None for result in found if result.goal is not None):
                 results += found
                 continue
-            stored.write_text(json.dumps([vars(result) for result in found]))
+            stored.write_text(json.dumps([{**vars(result), "commit": commit()} for result in found]))
         results += [Result(**values) for values in json.loads(stored.read_text())]
     return results
 
