@@ -43,3 +43,11 @@ def test_the_sdist_leaves_out_what_a_build_leaves_in_the_tree():
     [license_name] = re.findall(r'^BLAS_LICENSE = "(.+)"$', setup, re.M)
     for pattern in ("*.so", "*.so.*", "*.dylib", "*.new", license_name):
         assert re.search(rf"^global-exclude .*{re.escape(pattern)}(\s|$)", ignored, re.M), pattern
+
+
+def test_class_variables_say_their_type():
+    """Python 3.10 refuses to read the annotations of a class that has a plain ClassVar; later versions do not."""
+    files = sorted((ROOT / "ptagrpo").rglob("*.py"))
+    assert [
+        str(file) for file in files if re.search(r": (typing\.)?ClassVar( =|$)", file.read_text(), re.M)
+    ] == []

@@ -9,6 +9,7 @@ makes a changed copy.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from .. import algorithms
@@ -35,8 +36,8 @@ class SFTConfig(TrainingConfig):
     )
     dataset_text_field: str = option("text", "column of plain-text rows")
 
-    _not_yet: ClassVar = not_yet.SFT
-    _best_metric: ClassVar = "eval_loss"
+    _not_yet: ClassVar[Mapping[str, not_yet.NotYet]] = not_yet.SFT
+    _best_metric: ClassVar[str] = "eval_loss"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,8 +171,8 @@ class GRPOConfig(TrainingConfig):
         False, "store each token's log-probability, entropy and ratio in trees/ too", trajectory=False
     )
 
-    _not_yet: ClassVar = not_yet.RL
-    _best_metric: ClassVar = "eval_reward"
+    _not_yet: ClassVar[Mapping[str, not_yet.NotYet]] = not_yet.RL
+    _best_metric: ClassVar[str] = "eval_reward"
 
     @classmethod
     def _prepare(cls, settings: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 from ..errors import ConfigError
@@ -180,8 +181,8 @@ class TrainingConfig(Config):
         trajectory=False,
     )
 
-    _not_yet: ClassVar = not_yet.COMMON
-    _best_metric: ClassVar = "eval_loss"
+    _not_yet: ClassVar[Mapping[str, not_yet.NotYet]] = not_yet.COMMON
+    _best_metric: ClassVar[str] = "eval_loss"
 
     def __post_init__(self) -> None:
         if self.lr_scheduler_kwargs is None:
