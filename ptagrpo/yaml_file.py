@@ -25,6 +25,8 @@ class YamlFile:
         self.path = path
         try:
             text = Path(path).read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path}: there is no such file") from error
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
         try:

@@ -88,6 +88,21 @@ def test_version_is_quick_and_tells_how_the_core_was_built():
         assert best < patience(1.0)
 
 
+def test_the_list_of_commands_is_whole_at_80_columns():
+    environment = {**ENVIRONMENT, "COLUMNS": "80"}
+    out = subprocess.run(
+        [sys.executable, "-m", "ptagrpo", "--help"], env=environment, capture_output=True, text=True
+    ).stdout
+    assert "  view             one HTML page of a run" in out and "..." not in out.partition("Commands:")[2]
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path):
+    command = [sys.executable, "-m", "ptagrpo", "compare", "nothing.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 2 and "nothing.yaml: there is no such file" in done.stderr
+
+
 def test_version_and_help_load_nothing_heavy():
     code = (
         "import sys; from ptagrpo.cli import main; main(['train', '--help']); main(['--version']); "
@@ -215,7 +230,7 @@ def test_a_wrong_yaml_is_refused_by_name(tmp_path, text, told):
     path.write_text(text)
     with pytest.raises(ConfigError, match=told):
         merge(path, {"model": None}, [], PTAGRPOConfig)
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="there is no such file"):
         merge(tmp_path / "missing.yaml", {"model": None}, [], PTAGRPOConfig)
 
 

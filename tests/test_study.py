@@ -143,7 +143,8 @@ def test_budgets_of_tokens_and_seconds_end_with_the_rollout_that_reaches_them(tm
         used, curve = result["spent"], result["curve"]
         assert used[budget] >= amount
         assert used["responses"] == 16 * len(curve)  # whole rollouts
-        assert curve[-1][budget] < amount + used[budget] / len(curve)  # and not one more than needed
+        if budget == "tokens":  # of seconds the last rollout may take more than the others
+            assert curve[-1][budget] < amount + used[budget] / len(curve)  # and not one more than needed
         if len(curve) > 1:
             assert curve[-2][budget] < amount
 

@@ -71,8 +71,9 @@ def resolve_folder(
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
         where = "the local cache" if local_files_only else "the hub"
         at = f" at revision {revision!r}" if revision else ""
+        reason = (str(error).splitlines() or [""])[0]
         raise CheckpointError(
-            f"{name}: no such folder here, and {where} does not deliver it{at} "
-            f"({type(error).__name__}: {error})"
+            f"{name}: no such folder here, and {where} does not deliver it{at} ({type(error).__name__}: {reason}). "
+            "Is the name right?"
         ) from error
     return Path(folder)

@@ -28,10 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     import typer
 
     from .app import app, snake_case_flags
+    from .summaries import summarise
 
     usage_errors = typer.BadParameter.__mro__[2]  # ClickException, of whichever click this typer carries
     try:
-        command = snake_case_flags(typer.main.get_command(app))
+        command = summarise(snake_case_flags(typer.main.get_command(app)))
         _check_command(arguments, command.commands)
         result = command.main(args=normalise(arguments), prog_name="ptagrpo", standalone_mode=False)
         return result if isinstance(result, int) else 0
