@@ -61,13 +61,18 @@ CASES = {
          "head_dim": 6, "num_hidden_layers": 3},
     ),
     "qwen3_tied": ("qwen3", {"tie_word_embeddings": True, "head_dim": 14, "num_attention_heads": 3}),
+    "smollm3_tied": (
+        "smollm3",
+        {"tie_word_embeddings": True, "num_hidden_layers": 4, "no_rope_layers": [1, 0, 1, 0], "pad_token_id": None},
+    ),
     "qwen3_untied": (
         "qwen3",
         {"tie_word_embeddings": False, "num_attention_heads": 6, "num_key_value_heads": 3,
          "rms_norm_eps": 1e-6},
     ),
 }  # fmt: skip
-ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
+                 "smollm3": "SmolLM3ForCausalLM"}  # fmt: skip
 
 
 def case_config(name: str) -> dict:

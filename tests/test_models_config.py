@@ -22,7 +22,7 @@ LLAMA3 = {
 
 
 def test_the_folder_is_the_registry():
-    assert set(families()) == {"llama", "qwen2", "qwen2_5_vl", "qwen3"}
+    assert set(families()) == {"llama", "qwen2", "qwen2_5_vl", "qwen3", "smollm3"}
     assert find_family({"architectures": ["Qwen2ForCausalLM"]}) is families()["qwen2"]
     assert find_family({"model_type": "qwen3"}) is families()["qwen3"]
 
@@ -152,6 +152,17 @@ def test_real_configs(shared_data):
     assert llama.rope_scaling == LLAMA3
     vl = ModelConfig.from_file(folder / "qwen2.5-vl" / "config.json")
     assert (vl.num_parameters, vl.vision.depth, vl.vision.fullatt_block_indexes) == (3_754_622_976, 32, (7, 15, 23, 31))
+
+
+def test_layers_without_rotary_embedding():
+    base = {"model_type": "smollm3", "vocab_size": 9, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 5,
+            "num_attention_heads": 2, "tie_word_embeddings": True}  # fmt: skip
+    assert ModelConfig.from_dict(base).unrotated_layers == (3,)
+    listed = ModelConfig.from_dict({**base, "no_rope_layers": [0, 1, 1, 1, 0]})
+    assert listed.unrotated_layers == (0, 4) and listed.core_config()["unrotated_layers"] == [0, 4]
+    assert ModelConfig.from_dict(listed.to_dict()).unrotated_layers == (0, 4)
+    with pytest.raises(ConfigError, match="no_rope_layers: expected 5 entries"):
+        ModelConfig.from_dict({**base, "no_rope_layers": [1, 0]})
 
 
 def test_rotary_frequencies():

@@ -21,6 +21,7 @@ CASES = [
     "qwen2_untied",
     "qwen3_tied",
     "qwen3_untied",
+    "smollm3_tied",
 ]
 
 

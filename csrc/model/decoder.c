@@ -122,7 +122,8 @@ static void attention_backward(const pta_team *team, const pta_model *m, const p
     const pta_config *c = &m->config;
     const pta_activations *a = &t->layers[l];
     const pta_layer *w = &m->weights.layers[l], *g = gradients_of(m, l);
-    const pta_heads heads = pta_layer_heads(m, l, t->rotation);
+    const pta_rotation rotation = pta_layer_rotation(m, l, t->rotation);
+    const pta_heads heads = pta_layer_heads(m, l, rotation);
     int64_t T = t->forest->T, C = c->C, HD = c->H * c->D, width = pta_qkv_width(c);
     pta_matrix dx = pta_f32(s->dx, C), dqkv = pta_f32(s->dqkv, width), dout = s->dwide;
     dout.ld = HD;
@@ -133,7 +134,7 @@ static void attention_backward(const pta_team *team, const pta_model *m, const p
     pta_attention_backward(team, dqkv, dout, a->attention, a->lse, a->qkv, &t->rows, c->H, c->K, c->D, s->attention);
     pta_team_barrier(team);
     pta_heads_backward(team, s->dqkv, g->qkv_bias, g->q_norm, g->k_norm, a->raw, a->rstd_heads, &heads,
-                       t->rotation.line, s->reduce, T);
+                       rotation.line, s->reduce, T);
     pta_rmsnorm_forward(team, t->normed, NULL, a->input, w->input_norm, T, C, c->eps);
     pta_team_barrier(team);
     weight_gradient(team, m, g->qkv, dqkv, t->normed, T, width, C);

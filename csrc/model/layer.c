@@ -9,9 +9,15 @@ pta_heads pta_layer_heads(const pta_model *m, int64_t layer, pta_rotation rotati
     return (pta_heads){c->H, c->K, c->D, w->qkv_bias, w->q_norm, w->k_norm, rotation.table, c->eps};
 }
 
+pta_rotation pta_layer_rotation(const pta_model *m, int64_t layer, pta_rotation rotation) {
+    const bool still = layer < PTA_MOST_UNROTATED && m->config.unrotated[layer];
+    return still ? (pta_rotation){m->rope, NULL} : rotation;
+}
+
 void pta_layer_qkv(const pta_team *team, const pta_model *m, int64_t layer, const pta_activations *a,
                    const pta_layer_scratch *s, pta_rotation rotation, int64_t T) {
     const pta_config *c = &m->config;
+    rotation = pta_layer_rotation(m, layer, rotation);
     const pta_heads heads = pta_layer_heads(m, layer, rotation);
     pta_rmsnorm_forward(team, s->normed, a->rstd_input, a->input, m->weights.layers[layer].input_norm, T, c->C, c->eps);
     pta_team_barrier(team);

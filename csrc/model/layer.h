@@ -26,7 +26,8 @@ void pta_layer_gate_up(const pta_team *team, const pta_model *m, int64_t layer, 
 /* a->middle and a->gate_up -> out[T, C] (may be a->middle). */
 void pta_layer_out(const pta_team *team, const pta_model *m, int64_t layer, const pta_activations *a,
                    const pta_layer_scratch *s, float *out, int64_t T);
-/* The heads of a layer as the operations see them. */
+/* The heads of a layer as the operations see them, and the rotation that they turn by: the rows', or none at all. */
 pta_heads pta_layer_heads(const pta_model *m, int64_t layer, pta_rotation rotation);
+pta_rotation pta_layer_rotation(const pta_model *m, int64_t layer, pta_rotation rotation);
 
 #endif

@@ -18,6 +18,8 @@
 #include "../vision/tower.h"
 #include "forest.h"
 
+enum { PTA_MOST_UNROTATED = 256 };
+
 typedef struct {
     int64_t V, C, F, L, H, K, D;
     float eps;
@@ -27,6 +29,7 @@ typedef struct {
     pta_dtype dtype; /* of working weights and stored activations */
     int frozen;      /* 0: the matrices are float32 masters; else 1 + the pta_frozen_kind that they are kept in alone */
     double *inv_freq; /* [D/2] rotary frequencies; owned by the model after pta_model_create */
+    uint8_t unrotated[PTA_MOST_UNROTATED]; /* layers whose heads do not turn (NoPE): those below this many can be */
     pta_tower_config vision; /* depth 0: none; dtype and frozen follow from the fields above */
     int64_t rope_sections[3]; /* pairs that turn by time, height, width (rotation.h); all 0: rows have one position */
 } pta_config;

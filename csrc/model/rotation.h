@@ -13,7 +13,7 @@
 
 typedef struct {
     const float *table;    /* [lines, {cos, sin}, D/2] */
-    const int32_t *line;   /* [T] */
+    const int32_t *line;   /* [T]; NULL: line 0 for all, which turns nothing */
 } pta_rotation;
 
 /* Room for angles of T rows with three positions each. */

@@ -62,7 +62,7 @@ void pta_heads_forward(const pta_team *team, pta_matrix qkv, pta_matrix raw, flo
     pta_team_share(team, T, 1, &first, &last);
     for (int64_t t = first; t < last; t++)
         token(pta_at(qkv, t, 0), raw.data ? pta_at(raw, t, 0).data : NULL, rstd ? rstd + t * (p->H + p->K) : NULL,
-              projected + t * width, p, p->rope + (int64_t)position[t] * p->D, team->scratch);
+              projected + t * width, p, p->rope + (position ? (int64_t)position[t] * p->D : 0), team->scratch);
 }
 
 PTA_INLINE void unrotate(float *restrict x, const float *restrict cosine, const float *restrict sine, int64_t half) {
@@ -121,7 +121,7 @@ void pta_heads_backward(const pta_team *team, float *dqkv, float *dbias, float *
         pta_row_block(&from, &to, b, T);
         for (int64_t t = from; t < to; t++)
             token_backward(dqkv + t * width, partial, partial + width, raw.data ? pta_at(raw, t, 0) : raw,
-                           rstd ? rstd + t * (p->H + p->K) : NULL, p, p->rope + (int64_t)position[t] * D);
+                           rstd ? rstd + t * (p->H + p->K) : NULL, p, p->rope + (position ? (int64_t)position[t] * D : 0));
     }
     pta_team_barrier(team);
     if (dbias) pta_add_blocks(team, dbias, scratch, stride, width);

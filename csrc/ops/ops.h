@@ -44,7 +44,7 @@ typedef struct {
  * k head where there is a norm, rotate their halves. When raw.data: raw[T, (H+K)·D] receives q and k before the norm, and
  * rstd[T, H+K] their 1/rms (what backward needs where there is a norm). */
 void pta_heads_forward(const pta_team *team, pta_matrix qkv, pta_matrix raw, float *rstd, const float *projected,
-                       const pta_heads *heads, const int32_t *position, int64_t T);
+                       const pta_heads *heads, const int32_t *position, int64_t T); /* NULL: position 0 for all */
 /* dqkv[T, (H+2K)·D] in place: gradient of the rotated (normed) heads -> gradient of the projection's output.
  * dbias, dq_norm (with it dk_norm): NULL where there is none, or not wanted. scratch: PTA_ROW_BLOCKS · ((H+2K)·D + 2D) floats. One barrier inside. */
 void pta_heads_backward(const pta_team *team, float *dqkv, float *dbias, float *dq_norm, float *dk_norm, pta_matrix raw,

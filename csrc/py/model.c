@@ -83,6 +83,22 @@ static int config_weights(PyObject *config, int *frozen) {
     return -1;
 }
 
+/* Optional: layers without rotary embedding. After the sizes. Returns as config_dtype. */
+static int config_unrotated(PyObject *config, pta_config *c) {
+    PyObject *value = PyDict_GetItemString(config, "unrotated_layers"); /* borrowed */
+    int64_t layers[PTA_MOST_UNROTATED];
+    const Py_ssize_t count = value ? pta_py_config_ints(value, "unrotated_layers", layers, PTA_MOST_UNROTATED) : 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (layers[i] < 0 || layers[i] >= c->L || layers[i] >= PTA_MOST_UNROTATED) {
+            PyErr_Format(PyExc_ValueError, "config['unrotated_layers']: %lld, must be a layer, 0 to %lld, and below %d",
+                         (long long)layers[i], (long long)c->L - 1, PTA_MOST_UNROTATED);
+            return -1;
+        }
+        c->unrotated[layers[i]] = 1;
+    }
+    return count < 0 ? -1 : value != NULL;
+}
+
 int pta_py_read_config(PyObject *config, pta_config *c) {
     enum { KEYS = 12 };
     double eps;
@@ -97,6 +113,8 @@ int pta_py_read_config(PyObject *config, pta_config *c) {
         pta_py_config_size(config, "head_dim", &c->D) || config_flag(config, "tie_word_embeddings", &c->tied) ||
         config_flag(config, "attention_bias", &c->qkv_bias) || config_flag(config, "qk_norm", &c->qk_norm))
         return -1;
+    const int unrotated = config_unrotated(config, c);
+    if (unrotated < 0) return -1;
     PyObject *value = config_item(config, "rms_norm_eps");
     if (!value || pta_py_finite(value, "config['rms_norm_eps']", &eps)) return -1;
     c->eps = (float)eps;
@@ -104,8 +122,9 @@ int pta_py_read_config(PyObject *config, pta_config *c) {
     if (!value) return -1;
     c->inv_freq = pta_py_vector(value, "config['inv_freq']", NPY_FLOAT64, c->D / 2, "head_dim/2", NULL);
     if (!c->inv_freq) return -1;
-    if (PyDict_GET_SIZE(config) != KEYS + optional) {
-        PyErr_Format(PyExc_ValueError, "config: expected %d keys, dtype, weights, rope_sections and vision, got %zd", KEYS, PyDict_GET_SIZE(config));
+    if (PyDict_GET_SIZE(config) != KEYS + optional + unrotated) {
+        PyErr_Format(PyExc_ValueError,
+                     "config: expected %d keys, dtype, weights, unrotated_layers, rope_sections and vision, got %zd", KEYS, PyDict_GET_SIZE(config));
         return -1;
     }
     return 0;
@@ -136,6 +155,18 @@ static void model_dealloc(PyObject *object) {
     Py_DECREF(type);
 }
 
+static int write_unrotated(PyObject *config, const pta_config *c) {
+    PyObject *layers = PyList_New(0);
+    for (int64_t l = 0; layers && l < PTA_MOST_UNROTATED; l++) {
+        PyObject *layer = c->unrotated[l] ? PyLong_FromLongLong(l) : NULL;
+        if (c->unrotated[l] && (!layer || PyList_Append(layers, layer))) Py_CLEAR(layers);
+        Py_XDECREF(layer);
+    }
+    const int status = !layers ? -1 : PyList_GET_SIZE(layers) ? PyDict_SetItemString(config, "unrotated_layers", layers) : 0;
+    Py_XDECREF(layers);
+    return status;
+}
+
 static PyObject *get_config(PyObject *object, void *Py_UNUSED(closure)) {
     pta_py_model *self = (pta_py_model *)object;
     const pta_config *c = &self->model->config;
@@ -149,7 +180,7 @@ static PyObject *get_config(PyObject *object, void *Py_UNUSED(closure)) {
                          "tie_word_embeddings", c->tied ? Py_True : Py_False, "attention_bias",
                          c->qkv_bias ? Py_True : Py_False, "qk_norm", c->qk_norm ? Py_True : Py_False, "inv_freq",
                          frequencies, "dtype", c->dtype == PTA_BF16 ? "bfloat16" : "float32", "weights", kinds[c->frozen]);
-    if (dict && pta_py_write_vision(dict, c)) Py_CLEAR(dict);
+    if (dict && (write_unrotated(dict, c) || pta_py_write_vision(dict, c))) Py_CLEAR(dict);
     return dict;
 }
 

@@ -39,6 +39,8 @@ extern const char pta_py_add_adapter_doc[], pta_py_remove_adapter_doc[], pta_py_
 int pta_py_read_vision(PyObject *config, pta_config *c);
 int pta_py_write_vision(PyObject *config, const pta_config *c);
 int pta_py_config_size(PyObject *config, const char *key, int64_t *out);
+/* A sequence of ints into to[]: how many, at most `most`; -1 with an exception. */
+Py_ssize_t pta_py_config_ints(PyObject *value, const char *what, int64_t *to, Py_ssize_t most);
 
 PyObject *pta_py_model_train_tower(PyObject *model, PyObject *train);
 PyObject *pta_py_model_see(PyObject *model, PyObject *args, PyObject *kwargs);

@@ -6,8 +6,7 @@
 
 /* Configuration ------------------------------------------------------------------------------------------------------ */
 
-/* A sequence of ints: how many, at most `most`; -1 with an exception. */
-static Py_ssize_t read_ints(PyObject *value, const char *what, int64_t *to, Py_ssize_t most) {
+Py_ssize_t pta_py_config_ints(PyObject *value, const char *what, int64_t *to, Py_ssize_t most) {
     PyObject *items = PySequence_Check(value) ? PySequence_Tuple(value) : NULL;
     if (!items || PyTuple_GET_SIZE(items) > most) {
         if (!PyErr_Occurred()) PyErr_Format(PyExc_TypeError, "config['%s']: expected at most %zd ints, got %R", what, most, value);
@@ -40,7 +39,7 @@ static int read_tower(PyObject *vision, pta_tower_config *c) {
         PyErr_Format(PyExc_ValueError, "config['vision']: expected %d keys, full_blocks among them, and depth >= 1", KEYS);
         return -1;
     }
-    const Py_ssize_t count = read_ints(blocks, "vision']['full_blocks", full, PTA_TOWER_MOST_BLOCKS);
+    const Py_ssize_t count = pta_py_config_ints(blocks, "vision']['full_blocks", full, PTA_TOWER_MOST_BLOCKS);
     for (Py_ssize_t i = 0; i < count; i++) {
         if (full[i] < 0 || full[i] >= c->depth || full[i] >= PTA_TOWER_MOST_BLOCKS) {
             PyErr_Format(PyExc_ValueError, "config['vision']: full_blocks[%zd] is %lld, must be 0 to %lld", i, (long long)full[i],
@@ -54,7 +53,7 @@ static int read_tower(PyObject *vision, pta_tower_config *c) {
 
 int pta_py_read_vision(PyObject *config, pta_config *c) {
     PyObject *sections = PyDict_GetItemString(config, "rope_sections"), *vision = PyDict_GetItemString(config, "vision");
-    if (sections && read_ints(sections, "rope_sections", c->rope_sections, 3) != 3) {
+    if (sections && pta_py_config_ints(sections, "rope_sections", c->rope_sections, 3) != 3) {
         if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "config['rope_sections']: expected three ints");
         return -1;
     }

@@ -36,6 +36,7 @@ class ModelConfig:
     rope_scaling: None, or the scaling dict with its `rope_type` (without `rope_theta`).
     eos_token_id: one id, several, or None.
     vision: of the tower, in families that see images.
+    unrotated_layers: layers without rotary embedding.
     extra: further keys of the config.json that was read; written back unchanged.
 
     Raises:
@@ -61,6 +62,7 @@ class ModelConfig:
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
     vision: VisionConfig | None = None
+    unrotated_layers: tuple[int, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -116,6 +118,7 @@ class ModelConfig:
             "inv_freq": self.inv_freq(),
             "dtype": check_dtype(dtype),
             "weights": check_quantization(quantization) or "trained",
+            **({"unrotated_layers": list(self.unrotated_layers)} if self.unrotated_layers else {}),
             **self._vision_core_config(),
         }
 
@@ -187,7 +190,7 @@ class ModelConfig:
                     f"hidden_size {hidden!r} is not a multiple of num_attention_heads {heads!r}"
                 )
             head_dim = hidden // heads
-        known = {f.name for f in fields(cls)} - {"extra", "vision"}
+        known = {f.name for f in fields(cls)} - {"extra", "vision", "unrotated_layers"}
         plain = {k: v for k, v in config.items() if k in known and v is not None}
         plain.update(
             model_type=family.model_type,
@@ -196,6 +199,7 @@ class ModelConfig:
             rope_theta=theta,
             rope_scaling=scaling,
             vision=None if family.vision is None else family.vision(config),
+            unrotated_layers=() if family.unrotated is None else family.unrotated(config),
         )
         dropped = known | {"rope_parameters", "architectures"}
         return cls(**plain, extra={k: v for k, v in config.items() if k not in dropped})
@@ -220,7 +224,7 @@ class ModelConfig:
         written = {
             f.name: getattr(self, f.name)
             for f in fields(self)
-            if f.name not in ("extra", "rope_scaling", "vision")
+            if f.name not in ("extra", "rope_scaling", "vision", "unrotated_layers")
         }
         return {
             "architectures": [self.family.architecture],

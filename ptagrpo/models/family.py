@@ -28,6 +28,7 @@ class FamilySpec:
     flatten: brings a config.json's dict into one layout before anything else reads it; raises ConfigError.
     vision: the tower of a (flattened) config.json; None: the family reads text only. See docs/vision.md.
     tensor_name: our name of a tensor, from its name in a file; None: the same.
+    unrotated: layers without rotary embedding, from a config.json; None: there are none.
     """
 
     model_type: str
@@ -39,6 +40,7 @@ class FamilySpec:
     flatten: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     vision: Callable[[Mapping[str, Any]], VisionConfig] | None = None
     tensor_name: Callable[[str], str] | None = None
+    unrotated: Callable[[Mapping[str, Any]], tuple[int, ...]] | None = None
 
 
 def truthy(value: Any, config: Mapping[str, Any]) -> bool:
