@@ -18,6 +18,7 @@ enum {
     PAD = 64,             /* bytes between packed rows: a cache line, so that rows fall into different cache sets */
     TOGETHER = 64,        /* rows of b, or of a transposed a, that are packed together */
     AHEAD = 6,            /* blocks of columns of a that are fetched before they are packed */
+    STREAM = 12 << 10,    /* bytes ahead in a stream of weights: what comes from memory while a core waits for one line */
     NARROW = 1024         /* a row of a float matrix of at most so many bytes is read where it stands, not packed */
 };
 
@@ -278,11 +279,11 @@ static void do_block(const plan *plan, const part *t, int64_t first, int64_t las
         for (int64_t panel = first; panel < last; panel++) {
             tile.b = panel_of_b(plan, t, panel, first, k0);
             int64_t bytes = depth * PTA_PANEL * k->b_size;
-            /* One block of rows: 2 KiB ahead in the stream of b. More: what comes next, a slice with each of them. */
+            /* One block of rows: further on in the stream of b. More: what comes next, a slice with each of them. */
             const char *next = panel + 1 < last ? panel_of_b(plan, t, panel + 1, first, k0) : (const char *)tile.b + bytes;
             tile.ahead_step = p->packed ? 128 / count : 0;
             for (int64_t r = r0; r < r1; r++) {
-                tile.ahead = count == 1 ? (const char *)tile.b + 2048 : next + (r - r0) * bytes / count;
+                tile.ahead = count == 1 ? (const char *)tile.b + STREAM : next + (r - r0) * bytes / count;
                 tile.a = rows_of_a(plan, t, r, k0, depth);
                 do_tile(plan, t, &tile, r, panel, t->depth_at + k0 + depth == p->depth);
             }

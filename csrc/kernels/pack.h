@@ -133,7 +133,7 @@ PTA_INLINE void pta_round_row(pta_bf16 *to, const float *from, int64_t count) {
 /* The two kernels of one instruction set whose tile functions are PREFIX##_tile_f32 and PREFIX##_tile_bf16. */
 #define PTA_FLOAT_KERNELS(PREFIX, NAME, ROWS)                                                                          \
     const pta_kernel pta_##PREFIX##_f32 = {.name = NAME, .rows = ROWS, .row_step = 1, .step = 1, .a_size = 4,          \
-                                           .b_size = 4, .block = 384, .tile = PREFIX##_tile_f32,                       \
+                                           .b_size = 4, .block = 768, .tile = PREFIX##_tile_f32,                       \
                                            .pack_rows = PREFIX##_rows, .pack_columns = PREFIX##_columns,               \
                                            .pack_panel = PREFIX##_panel, .pack_weights = PREFIX##_weights,             \
                                            .round = PREFIX##_round};                                                   \
