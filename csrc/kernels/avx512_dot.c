@@ -161,7 +161,7 @@ TARGET void pta_dot_widen(uint32_t *to, const pta_bf16 *scales, const int8_t *q,
 }
 
 const pta_kernel pta_avx512_dot = {.name = "avx512-bf16", .rows = ROWS, .row_step = 1, .step = 2, .a_size = 2,
-                                   .b_size = 2, .block = 1024, .tile = tile, .pack_rows = pta_dot_rows,
+                                   .b_size = 2, .block = 1536, .tile = tile, .pack_rows = pta_dot_rows,
                                    .pack_columns = pack_columns, .pack_panel = pta_dot_panel,
                                    .pack_weights = pta_dot_weights, .round = pta_dot_round, .widen = pta_dot_widen,
                                    .small_rows = 2 * ROWS};

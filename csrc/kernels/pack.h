@@ -138,7 +138,7 @@ PTA_INLINE void pta_round_row(pta_bf16 *to, const float *from, int64_t count) {
                                            .pack_panel = PREFIX##_panel, .pack_weights = PREFIX##_weights,             \
                                            .round = PREFIX##_round};                                                   \
     const pta_kernel pta_##PREFIX##_bf16 = {.name = NAME "-widen", .rows = ROWS, .row_step = 1, .step = 2, .a_size = 4,\
-                                            .b_size = 2, .block = 256, .tile = PREFIX##_tile_bf16,                     \
+                                            .b_size = 2, .block = 768, .tile = PREFIX##_tile_bf16,                     \
                                             .pack_rows = PREFIX##_rounded_rows,                                        \
                                             .pack_columns = PREFIX##_rounded_columns,                                  \
                                             .pack_panel = PREFIX##_paired_panel,                                       \
