@@ -36,7 +36,8 @@ void pta_store_keys(const pta_team *team, const pta_step *step, const pta_config
 /* Queries per item: large enough to share pages, small enough that there is work for everybody and that it fits. */
 static int64_t block_size(const pta_config *c, int64_t R, int threads) {
     int64_t queries = R * (c->H / c->K), block = MOST_QUERIES;
-    const int64_t fixed = 8 * LINE + 4 * pta_attend_scratch() + 2 * pta_tile_bytes(PTA_PAGE, c->D), each = 8 * c->D + 12;
+    const int64_t fixed = 8 * LINE + 4 * pta_attend_scratch() + 2 * pta_tile_bytes(PTA_PAGE, c->D) + pta_small_left_bytes(0, c->D);
+    const int64_t each = 8 * c->D + 12 + pta_small_left_bytes(1, c->D) - pta_small_left_bytes(0, c->D);
     while (block > 1 && fixed + block * each > PTA_TEAM_SCRATCH) block /= 2;
     while (block > FEW_QUERIES && (queries + block - 1) / block * c->K < 4 * threads) block /= 2;
     while (block > 1 && (queries + block - 1) / block * c->K < threads) block /= 2;
@@ -54,18 +55,19 @@ static void attend_block(const pta_step *step, const pta_config *c, int64_t laye
                          int64_t n, void *scratch) {
     const int64_t D = c->D, G = c->H / c->K;
     char *room = scratch;
-    const pta_queries queries = {.n = n, .D = D, .dtype = c->dtype, .scale = 1.0f / sqrtf((float)D),
-                                 .q = take(&room, 4 * n * D), .o = take(&room, 4 * n * D),
-                                 .top = take(&room, 4 * n), .sum = take(&room, 4 * n)};
+    float *q = take(&room, 4 * n * D);
+    pta_queries queries = {.n = n, .D = D, .dtype = c->dtype, .scale = 1.0f / sqrtf((float)D), .o = take(&room, 4 * n * D),
+                           .top = take(&room, 4 * n), .sum = take(&room, 4 * n)};
     float *scores = take(&room, 4 * pta_attend_scratch());
     void *room_of_keys = take(&room, pta_tile_bytes(PTA_PAGE, D)), *room_of_values = take(&room, pta_tile_bytes(PTA_PAGE, D));
     int32_t visible[MOST_QUERIES];
     int64_t last_position = 0;
     for (int64_t i = 0; i < n; i++) {
         const int64_t row = (first + i) / G, g = (first + i) % G;
-        pta_rows_load(queries.q + i * D, pta_at(step->qkv, row, (head * G + g) * D), 1.0f, 1, D);
+        pta_rows_load(q + i * D, pta_at(step->qkv, row, (head * G + g) * D), 1.0f, 1, D);
         if (step->rows[row].position > last_position) last_position = step->rows[row].position;
     }
+    queries.q = pta_tile_left(c->dtype, q, D, 1, n, D, take(&room, pta_small_left_bytes(n, D)));
     pta_attend_begin(&queries);
     for (int64_t b = 0; b <= last_position / PTA_PAGE; b++) {
         for (int64_t i = 0; i < n; i++) {

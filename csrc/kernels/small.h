@@ -5,6 +5,7 @@
 #define PTA_KERNELS_SMALL_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "../core/dtype.h"
 
@@ -14,8 +15,19 @@ int64_t pta_small_rows(void);
 static inline int64_t pta_small_bytes(int64_t k, int64_t n) { return ((k + 31) / 32 * 32) * ((n + 31) / 32 * 32) * 2; }
 /* b[k, n] -> packed: pta_small_bytes(k, n), 64-byte aligned. */
 void pta_small_pack(void *packed, pta_matrix b, int64_t k, int64_t n);
-/* c[m, n] from the first k rows of a packed b that has `rows` of them. a[m, k], or [k, m] when a_transposed. */
-void pta_small_multiply(float *c, int64_t ldc, pta_matrix a, bool a_transposed, const void *packed, int64_t rows, int64_t m,
-                        int64_t n, int64_t k, bool accumulate);
+/* A packed left operand. `row` and `step` words of two elements lie between its rows and pairs of depths, `each` between
+ * tiles of rows. Of one that was not transposed, the rows from i on begin at data + i · row. */
+typedef struct {
+    const uint32_t *data;
+    int64_t each, row, step;
+} pta_small_a;
+
+/* Room for a[m, k], a multiple of 64. */
+static inline int64_t pta_small_left_bytes(int64_t m, int64_t k) { return (m + 32) * ((k + 31) / 32 * 16 + 16) * 4; }
+/* a[m, k], or [k, m] when transposed. room: pta_small_left_bytes(m, k), 64-byte aligned. */
+pta_small_a pta_small_left(void *room, pta_matrix a, bool transposed, int64_t m, int64_t k);
+/* c[m, n] from the k columns of a and the first k rows of a packed b that has `rows` of them. */
+void pta_small_multiply(float *c, int64_t ldc, pta_small_a a, const void *packed, int64_t rows, int64_t m, int64_t n, int64_t k,
+                        bool accumulate);
 
 #endif

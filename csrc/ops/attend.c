@@ -10,7 +10,7 @@
 
 enum { TOGETHER = PTA_TILE_ROWS, LANES = 16, QUARTER = PTA_PAGE / 4 };
 
-int64_t pta_attend_scratch(void) { return TOGETHER * PTA_PAGE; }
+int64_t pta_attend_scratch(void) { return TOGETHER * PTA_PAGE + pta_small_left_bytes(TOGETHER, PTA_PAGE) / (int64_t)sizeof(float); }
 
 void pta_attend_begin(const pta_queries *queries) {
     for (int64_t i = 0; i < queries->n; i++) queries->top[i] = -INFINITY, queries->sum[i] = 0.0f;
@@ -46,20 +46,25 @@ PTA_INLINE float exponentials(float *restrict s, float top) {
     return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
 }
 
-/* Scores of m <= TOGETHER rows -> p, 0 for hidden slots; the rows' states move on to their new maxima. */
+/* Scores of m <= TOGETHER rows -> p, 0 for hidden slots; the rows' states move on to their new maxima. One loop for the
+ * maxima and one for the exponentials: within a row each step waits for the one before, and short loops let the CPU work on
+ * many rows at once. */
 PTA_CLONES static void softmax(float *scores, float scale, const int32_t *visible, float *o, float *top, float *sum,
                                int64_t m, int64_t D) {
-    float shrink[TOGETHER] = {0}, total[TOGETHER];
+    float high[TOGETHER] = {0}, shrink[TOGETHER] = {0}, total[TOGETHER];
     for (int64_t i = 0; i < m; i++) {
         float *s = scores + i * PTA_PAGE;
 #pragma omp simd
         for (int64_t j = 0; j < PTA_PAGE; j++) s[j] *= scale;
         for (int64_t j = visible[i]; j < PTA_PAGE; j++) s[j] = -INFINITY;
-        const float high = larger(largest(s), top[i]);
-        shrink[i] = visible[i] > 0 ? top[i] - high : 0.0f;
-        total[i] = exponentials(s, visible[i] > 0 ? high : 0.0f);
-        top[i] = high;
+        high[i] = larger(largest(s), top[i]);
     }
+    for (int64_t i = 0; i < m; i++) {
+        shrink[i] = visible[i] > 0 ? top[i] - high[i] : 0.0f;
+        top[i] = high[i];
+        if (visible[i] <= 0) high[i] = 0.0f;
+    }
+    for (int64_t i = 0; i < m; i++) total[i] = exponentials(scores + i * PTA_PAGE, high[i]);
 #pragma omp simd
     for (int i = 0; i < TOGETHER; i++) shrink[i] = pta_exp_score(shrink[i]);
     for (int64_t i = 0; i < m; i++) {
@@ -77,9 +82,10 @@ static void attend_rows(const pta_queries *queries, int64_t first, int64_t m, pt
     if (!seen) return;
     float *o = queries->o + first * D;
     const int64_t whole = page.keys.packed ? PTA_PAGE / 2 : LANES, wide = (seen + whole - 1) / whole * whole;
-    pta_tile_product(scores, PTA_PAGE, queries->q + first * D, D, 1, page.keys, m, wide, D, false);
+    pta_tile_product(scores, PTA_PAGE, pta_tile_rows_from(queries->q, first), page.keys, m, wide, D, false);
     softmax(scores, queries->scale, visible + first, o, queries->top + first, queries->sum + first, m, D);
-    pta_tile_product(o, D, scores, PTA_PAGE, 1, page.values, m, D, seen, true);
+    const pta_tile_a p = pta_tile_left(queries->dtype, scores, PTA_PAGE, 1, m, seen, scores + TOGETHER * PTA_PAGE);
+    pta_tile_product(o, D, p, page.values, m, D, seen, true);
 }
 
 void pta_attend_page(const pta_queries *queries, int64_t first, int64_t count, pta_page page, const int32_t *visible,

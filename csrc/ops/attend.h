@@ -31,7 +31,7 @@ typedef struct {
     int64_t n, D;
     pta_dtype dtype; /* of the arithmetic: PTA_BF16 may round q, keys, p and values (ops/tile.h) */
     float scale;     /* of the scores, 1/sqrt(D) */
-    float *q;        /* [n, D] */
+    pta_tile_a q;    /* [n, D], prepared, its step 1 */
     float *o;        /* [n, D] */
     float *top, *sum; /* [n] */
 } pta_queries;

@@ -120,18 +120,20 @@ static void attend_tile(const forward_args *a, int64_t s, int64_t first, int64_t
                         float *scratch) {
     const int64_t D = a->D, n = count * heads, head = h / (a->H / a->K);
     int32_t visible[TILE * PTA_PAGE];
-    pta_queries q = {n, D, a->qkv.dtype, 1.0f / sqrtf((float)D), scratch, scratch + n * D, scratch + 2 * n * D,
-                     scratch + (2 * D + 1) * n};
-    float *lse = q.sum + n, *scores = scratch + align_up((2 * D + 3) * n);
-    pta_rows_load(q.q, pta_at(a->qkv, first, h * D), 1.0f, count, heads * D);
+    float *rows = scratch, *o = rows + n * D, *top = o + n * D, *lse = top + 2 * n;
+    float *scores = scratch + align_up((2 * D + 3) * n), *room = scores + pta_attend_scratch();
+    pta_rows_load(rows, pta_at(a->qkv, first, h * D), 1.0f, count, heads * D);
+    const pta_queries q = {n, D, a->qkv.dtype, 1.0f / sqrtf((float)D), pta_tile_left(a->qkv.dtype, rows, D, 1, n, D, room), o, top,
+                           top + n};
     pta_attend_begin(&q);
     int64_t position = a->pages.start[s] + first - a->rows->offsets[s];
     const int64_t all = a->rows->full ? length_of(a->rows, s) : 0; /* that every row sees; 0: each up to its own */
     for (int64_t b = 0; b <= (all ? all - 1 : position + count - 1) / PTA_PAGE; b++) {
         int64_t page = page_at(a->pages, a->rows, s, b);
-        for (int64_t i = 0; i < n; i++) {
-            int64_t seen = (all ? all : position + i / heads + 1) - b * PTA_PAGE;
-            visible[i] = (int32_t)(seen < 0 ? 0 : seen > PTA_PAGE ? PTA_PAGE : seen);
+        for (int64_t row = 0; row < count; row++) {
+            const int64_t seen = (all ? all : position + row + 1) - b * PTA_PAGE;
+            for (int64_t i = row * heads; i < (row + 1) * heads; i++)
+                visible[i] = (int32_t)(seen < 0 ? 0 : seen > PTA_PAGE ? PTA_PAGE : seen);
         }
         pta_attend_page(&q, 0, n, take_page(a->pages, q.dtype, page, head, a->K, D), visible, scores);
     }

@@ -30,15 +30,17 @@ typedef struct {
 typedef struct {
     float *q, *dout, *dq; /* [TILE, D] */
     float *p, *ds;        /* [TILE, KEYS] */
-    pta_tile_b q_b, dout_b; /* q and dout as the right operand */
-    void *q_room, *dout_room;
+    pta_tile_a q_a, dout_a; /* q and dout as the left operand, and as the right one */
+    pta_tile_b q_b, dout_b;
+    char *q_a_room, *dout_a_room, *q_b_room, *dout_b_room, *left_room; /* the last: of p or ds, as a left operand */
 } room;
 
 static room carve(float *p, int64_t D) {
-    float *beside = p + 3 * TILE * D + 2 * TILE * KEYS;
+    const int64_t left = pta_small_left_bytes(TILE, D > KEYS ? D : KEYS), right = pta_tile_bytes(TILE, D);
+    char *beside = (char *)(p + 3 * TILE * D + 2 * TILE * KEYS);
     return (room){.q = p, .dout = p + TILE * D, .dq = p + 2 * TILE * D, .p = p + 3 * TILE * D,
-                  .ds = p + 3 * TILE * D + TILE * KEYS, .q_room = beside,
-                  .dout_room = (char *)beside + pta_tile_bytes(TILE, D)};
+                  .ds = p + 3 * TILE * D + TILE * KEYS, .q_a_room = beside, .dout_a_room = beside + left,
+                  .left_room = beside + 2 * left, .q_b_room = beside + 3 * left, .dout_b_room = beside + 3 * left + right};
 }
 
 static int64_t blocks_of(const pta_rows *r, int64_t s) { return (r->offsets[s + 1] - r->offsets[s] + KEYS - 1) / KEYS; }
@@ -89,7 +91,7 @@ PTA_CLONES static void softmax_backward(float *restrict p, float *restrict ds, c
         float l = lse[i * H], dl = delta[i * H];
 #pragma omp simd
         for (int64_t j = 0; j < visible; j++) {
-            float probability = pta_expf(p[j] * scale - l);
+            float probability = pta_exp_score(p[j] * scale - l);
             ds[j] = probability * (ds[j] - dl) * scale;
             p[j] = probability;
         }
@@ -104,13 +106,15 @@ static void block(const backward *a, const room *w, int64_t row, int64_t n, int6
     const bool packed = pta_tile_packs(a->qkv.dtype);
     const pta_tile_b k = {data, KEYS, D, packed}, k_across = {data + each, D, KEYS, packed};
     const pta_tile_b v_across = {data + 2 * each, D, KEYS, packed};
-    pta_tile_product(w->p, KEYS, w->q, D, 1, k_across, n, keys, D, false);
-    pta_tile_product(w->ds, KEYS, w->dout, D, 1, v_across, n, keys, D, false);
+    pta_tile_product(w->p, KEYS, w->q_a, k_across, n, keys, D, false);
+    pta_tile_product(w->ds, KEYS, w->dout_a, v_across, n, keys, D, false);
     softmax_backward(w->p, w->ds, a->lse + row * a->H + h, a->delta + row * a->H + h, a->H,
                      a->rows->full ? keys : row - key + 1, !a->rows->full, n, keys, a->scale);
-    pta_tile_product(w->dq, D, w->ds, KEYS, 1, k, n, D, keys, true);
-    pta_tile_product(a->dv + (h * a->rows->T + key) * D, D, w->p, 1, KEYS, w->dout_b, keys, D, n, true);
-    pta_tile_product(a->dk + (h * a->rows->T + key) * D, D, w->ds, 1, KEYS, w->q_b, keys, D, n, true);
+    const pta_dtype dtype = a->qkv.dtype;
+    const int64_t at = (h * a->rows->T + key) * D;
+    pta_tile_product(w->dq, D, pta_tile_left(dtype, w->ds, KEYS, 1, n, keys, w->left_room), k, n, D, keys, true);
+    pta_tile_product(a->dv + at, D, pta_tile_left(dtype, w->p, 1, KEYS, keys, n, w->left_room), w->dout_b, keys, D, n, true);
+    pta_tile_product(a->dk + at, D, pta_tile_left(dtype, w->ds, 1, KEYS, keys, n, w->left_room), w->q_b, keys, D, n, true);
 }
 
 /* Query rows [row, row+n) of segment s, all their keys. */
@@ -118,8 +122,11 @@ static void tile(const backward *a, room *w, int64_t s, int64_t row, int64_t n, 
     const int64_t D = a->D;
     pta_rows_load(w->q, pta_at(a->qkv, row, h * D), 1.0f, n, D);
     pta_rows_load(w->dout, pta_at(a->dout, row, h * D), 1.0f, n, D);
-    w->q_b = pta_tile_prepare(a->qkv.dtype, pta_f32(w->q, D), n, D, w->q_room);
-    w->dout_b = pta_tile_prepare(a->qkv.dtype, pta_f32(w->dout, D), n, D, w->dout_room);
+    const pta_dtype dtype = a->qkv.dtype;
+    w->q_a = pta_tile_left(dtype, w->q, D, 1, n, D, w->q_a_room);
+    w->dout_a = pta_tile_left(dtype, w->dout, D, 1, n, D, w->dout_a_room);
+    w->q_b = pta_tile_prepare(dtype, pta_f32(w->q, D), n, D, w->q_b_room);
+    w->dout_b = pta_tile_prepare(dtype, pta_f32(w->dout, D), n, D, w->dout_b_room);
     memset(w->dq, 0, (size_t)(n * D) * sizeof(float));
     for (int64_t end = a->rows->full ? a->rows->offsets[s + 1] : row + n; s >= 0;
          s = a->rows->parent[s], end = s >= 0 ? a->rows->offsets[s + 1] : 0)

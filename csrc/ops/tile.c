@@ -73,14 +73,24 @@ pta_tile_b pta_tile_prepare(pta_dtype compute, pta_matrix b, int64_t k, int64_t 
     return (pta_tile_b){room, k, n, false};
 }
 
-void pta_tile_product(float *c, int64_t ldc, const float *a, int64_t row, int64_t step, pta_tile_b b, int64_t m, int64_t n,
-                      int64_t k, bool accumulate) {
+pta_tile_a pta_tile_left(pta_dtype compute, const float *a, int64_t row, int64_t step, int64_t m, int64_t k, void *room) {
+    pta_tile_a left = {.data = a, .row = row, .step = step};
+    if (pta_tile_packs(compute)) left.packed = pta_small_left(room, pta_f32((float *)a, step == 1 ? row : step), step != 1, m, k);
+    return left;
+}
+
+pta_tile_a pta_tile_rows_from(pta_tile_a a, int64_t first) {
+    a.data += first * a.row;
+    if (a.packed.data) a.packed.data += first * a.packed.row;
+    return a;
+}
+
+void pta_tile_product(float *c, int64_t ldc, pta_tile_a a, pta_tile_b b, int64_t m, int64_t n, int64_t k, bool accumulate) {
     if (b.packed) {
-        const bool transposed = step != 1;
-        pta_small_multiply(c, ldc, pta_f32((float *)a, transposed ? step : row), transposed, b.data, b.rows, m, n, k, accumulate);
+        pta_small_multiply(c, ldc, a.packed, b.data, b.rows, m, n, k, accumulate);
         return;
     }
-    const operands o = {c, a, b.data, ldc, row, step, b.ld, k, accumulate};
+    const operands o = {c, a.data, b.data, ldc, a.row, a.step, b.ld, k, accumulate};
     pthread_once(&chosen, choose);
     best(&o, m, n);
 }

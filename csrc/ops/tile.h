@@ -11,8 +11,16 @@
 #include <stdint.h>
 
 #include "../core/dtype.h"
+#include "../kernels/small.h"
 
 enum { PTA_TILE_ROWS = 32 };
+
+/* The operand a[m, k], as pta_tile_left leaves it: element (i, l) at data[i·row + l·step] (one of row, step is 1), or packed. */
+typedef struct {
+    const float *data;
+    int64_t row, step;
+    pta_small_a packed; /* its data NULL: is not */
+} pta_tile_a;
 
 /* The operand b[k, n], as pta_tile_prepare leaves it. */
 typedef struct {
@@ -30,8 +38,12 @@ int64_t pta_tile_rows(pta_dtype compute);
 /* b packed into room where the type's products want that; else b itself, or widened into room. room: 64-byte aligned. */
 pta_tile_b pta_tile_prepare(pta_dtype compute, pta_matrix b, int64_t k, int64_t n, void *room);
 
-/* c[m,n] = or += a · b over b's first k rows, with element (i, l) of a at a[i·row + l·step] (one of row, step must be 1). */
-void pta_tile_product(float *c, int64_t ldc, const float *a, int64_t row, int64_t step, pta_tile_b b, int64_t m, int64_t n,
-                      int64_t k, bool accumulate);
+/* a packed into room, of pta_small_left_bytes(m, k) and 64-byte aligned, where the type's products want that; else a itself. */
+pta_tile_a pta_tile_left(pta_dtype compute, const float *a, int64_t row, int64_t step, int64_t m, int64_t k, void *room);
+/* The rows of a from `first` on; step must be 1. */
+pta_tile_a pta_tile_rows_from(pta_tile_a a, int64_t first);
+
+/* c[m,n] = or += a · b over the k columns of a and b's first k rows. */
+void pta_tile_product(float *c, int64_t ldc, pta_tile_a a, pta_tile_b b, int64_t m, int64_t n, int64_t k, bool accumulate);
 
 #endif
