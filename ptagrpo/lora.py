@@ -47,7 +47,8 @@ class LoraConfig:
         r: rank. lora_alpha: scale before it is divided by r (by its root with `use_rslora`).
         target_modules: names among q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj; "all-linear" is all
             of them, None q_proj and v_proj.
-        lora_dropout: must be 0: with dropout, the log-probabilities that train would not be those that were sampled.
+        lora_dropout: probability, at least 0 and below 1, with which a training step leaves an element of an adapter's
+            input out, drawn anew for every projection, row and step (docs/lora.md); never while sampling or evaluating.
         base_model_name_or_path: where the frozen weights come from; stored with the adapter.
 
     Raises:
@@ -66,10 +67,9 @@ class LoraConfig:
             raise ConfigError(f"LoraConfig: r: expected a positive integer, got {self.r!r}")
         if not isinstance(self.lora_alpha, (int, float)) or not math.isfinite(self.lora_alpha):
             raise ConfigError(f"LoraConfig: lora_alpha: expected a number, got {self.lora_alpha!r}")
-        if self.lora_dropout != 0.0:
+        if not isinstance(self.lora_dropout, (int, float)) or not 0.0 <= self.lora_dropout < 1.0:
             raise ConfigError(
-                f"LoraConfig: lora_dropout is {self.lora_dropout!r}, must be 0: the ratio of the policy loss needs the "
-                "log-probabilities that were sampled, and dropout would train on others"
+                f"LoraConfig: lora_dropout: expected a number of at least 0 and below 1, got {self.lora_dropout!r}"
             )
         wanted = self.target_modules
         names = (
@@ -138,7 +138,7 @@ def attach(model: _core.Model, config: LoraConfig, seed: int = 0) -> None:
     Raises:
         RuntimeError: the model has an adapter.
     """
-    model.add_adapter(config.r, config.scale, list(config.target_modules or ()))
+    model.add_adapter(config.r, config.scale, list(config.target_modules or ()), config.lora_dropout)
     for name, matrix in model.adapter_parameters().items():
         if ".lora_A." in name:
             bound = 1.0 / math.sqrt(matrix.shape[1])
@@ -184,8 +184,7 @@ def read_config(folder: str | Path) -> LoraConfig:
         values = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(values, dict) or values.get("peft_type") != "LORA":
             raise ConfigError("is not the configuration of a LoRA adapter")
-        # Dropout is of training alone: an adapter that PEFT trained with it is used without.
-        return LoraConfig.of({**values, "lora_dropout": 0.0})
+        return LoraConfig.of(values)
     except (OSError, ValueError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{file}: {error}") from error
 

@@ -77,8 +77,8 @@ def sample(cache, parents, keys, max_new_tokens, **options) -> dict:
     return result
 
 
-def philox_uniform(keys, counters) -> np.ndarray:
-    """Philox4x32-10 in NumPy: uniforms with 53 bits of (key, counter), as the core defines them."""
+def philox_words(keys, counters) -> list[np.ndarray]:
+    """Philox4x32-10 in NumPy: the four words of (key, counter), as uint64."""
     low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
     keys, counters = np.broadcast_arrays(np.asarray(keys, np.uint64), np.asarray(counters, np.uint64))
     c = [counters & low, counters >> shift, np.zeros_like(counters), np.zeros_like(counters)]
@@ -88,7 +88,13 @@ def philox_uniform(keys, counters) -> np.ndarray:
         first, third = (product1 >> shift) ^ c[1] ^ k[0], (product0 >> shift) ^ c[3] ^ k[1]
         c = [first, product1 & low, third, product0 & low]
         k = [(k[0] + np.uint64(0x9E3779B9)) & low, (k[1] + np.uint64(0xBB67AE85)) & low]
-    return (((c[0] << shift) | c[1]) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return c
+
+
+def philox_uniform(keys, counters) -> np.ndarray:
+    """Uniforms with 53 bits of (key, counter), as the core defines them."""
+    first, second, *_ = philox_words(keys, counters)
+    return (((first << np.uint64(32)) | second) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 class SamplerTwin:

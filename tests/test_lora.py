@@ -152,7 +152,7 @@ def test_files_come_back_as_they_were(tmp_path):
         tmp_path / "base"
     )
     two = ptagrpo.load(tmp_path / "adapter")
-    assert two.model.adapter == {"rank": 4, "scale": 3.0, "targets": ["o_proj", "down_proj"]}
+    assert two.model.adapter == {"rank": 4, "scale": 3.0, "targets": ["o_proj", "down_proj"], "dropout": 0.0}
     ids = [[5, 6, 7, 8, 9]]
     assert np.array_equal(one.logprobs(ids)[0], two.logprobs(ids)[0])
     two.merge_adapter()
@@ -186,7 +186,7 @@ def test_an_adapter_for_another_model_is_refused_by_tensor(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"r": 0}, "r: expected a positive integer"), ({"lora_dropout": 0.05}, "must be 0"),
+    [({"r": 0}, "r: expected a positive integer"), ({"lora_dropout": 1.0}, "below 1"),
      ({"target_modules": ["q_prj"]}, "Did you mean 'q_proj'"), ({"target_modules": []}, "at least one module"),
      ({"lora_alpha": float("nan")}, "lora_alpha")],
 )  # fmt: skip
@@ -274,7 +274,8 @@ def test_the_optimizer_belongs_to_what_is_trained():
     model.remove_adapter()
     assert model.adapter is None and not model.adapter_enabled
     for bad, message in (((0, 1.0, ["q_proj"]), "rank is 0"), ((2, float("inf"), ["q_proj"]), "finite"),
-                         ((2, 1.0, ["x"]), "targets"), ((2, 1.0, []), "no projection")):  # fmt: skip
+                         ((2, 1.0, ["x"]), "targets"), ((2, 1.0, []), "no projection"),
+                         ((2, 1.0, ["q_proj"], -0.1), "dropout is -0.1")):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             model.add_adapter(*bad)
 

@@ -51,26 +51,32 @@ static void bind(pta_adapter *a, const pta_config *c) {
             int64_t column = 0;
             for (int p = first_of_group[g]; p < first_of_group[g + 1]; column += output_width(c, p++))
                 if (a->targets >> p & 1)
-                    group->parts[group->count++] = (pta_adapter_part){.first = column, .width = output_width(c, p)};
+                    group->parts[group->count++] =
+                        (pta_adapter_part){.first = column, .width = output_width(c, p), .projection = p};
             if (!group->count) continue;
             group->K = input_width(c, g);
             if (!a->weights) continue; /* of a plan: sizes alone */
             group->a = a->weights + param->offset;
             param += group->count;
-            for (int i = 0; i < group->count; i++) group->parts[i].b = a->weights + (param++)->offset;
+            for (int i = 0; i < group->count; i++) {
+                group->parts[i].a = group->a + i * a->rank * group->K;
+                group->parts[i].b = a->weights + (param++)->offset;
+            }
         }
+}
+
+static pta_packed packed_matrix(pta_cursor *cursor, pta_dtype dtype, int64_t N, int64_t K) {
+    return (pta_packed){.dtype = dtype, .N = N, .K = K, .data = pta_take(cursor, pta_packed_bytes(dtype, N, K))};
 }
 
 static void packed_layout(pta_adapter *a, pta_cursor *cursor, const pta_config *c) {
     for (int64_t i = 0; i < c->L * PTA_GROUPS; i++) {
         pta_adapter_group *g = &a->groups[i];
         if (!g->count) continue;
-        g->packed = (pta_packed){.dtype = c->dtype, .N = g->count * a->rank, .K = g->K};
-        g->packed.data = pta_take(cursor, pta_packed_bytes(c->dtype, g->packed.N, g->packed.K));
+        g->packed = packed_matrix(cursor, c->dtype, g->count * a->rank, g->K);
         for (int p = 0; p < g->count; p++) {
-            pta_packed *b = &g->parts[p].packed;
-            *b = (pta_packed){.dtype = c->dtype, .N = g->parts[p].width, .K = a->rank};
-            b->data = pta_take(cursor, pta_packed_bytes(c->dtype, b->N, b->K));
+            g->parts[p].packed = packed_matrix(cursor, c->dtype, g->parts[p].width, a->rank);
+            if (a->dropout > 0.0f) g->parts[p].packed_a = packed_matrix(cursor, c->dtype, a->rank, g->K);
         }
     }
 }
@@ -85,17 +91,19 @@ static void adapter_free(pta_adapter *a) {
     pta_free(a);
 }
 
-pta_code pta_model_add_adapter(pta_model *m, int64_t rank, double scale, unsigned targets, pta_error *err) {
+pta_code pta_model_add_adapter(pta_model *m, int64_t rank, double scale, unsigned targets, double dropout, pta_error *err) {
     const pta_config *c = &m->config;
     if (m->adapter) return pta_fail(err, PTA_E_STATE, "the model has an adapter: remove it, or merge it, first");
     if (m->train_tower)
         return pta_fail(err, PTA_E_STATE, "the vision tower is trained: an adapter is trained alone; train_tower(False) first");
     if (rank < 1 || rank > 1 << 14) return pta_fail(err, PTA_E_VALUE, "rank is %lld, must be 1 to %d", (long long)rank, 1 << 14);
     if (!isfinite(scale)) return pta_fail(err, PTA_E_VALUE, "scale is %g, must be finite", scale);
+    if (!(dropout >= 0.0 && dropout < 1.0)) return pta_fail(err, PTA_E_VALUE, "dropout is %g, must be at least 0 and below 1", dropout);
     if (!targets || targets >> PTA_PROJECTIONS) return pta_fail(err, PTA_E_VALUE, "no projection to adapt");
     pta_adapter *a = pta_alloc(1, sizeof *a);
     if (!a) return pta_fail(err, PTA_E_MEMORY, "no memory for an adapter");
-    *a = (pta_adapter){.rank = rank, .scale = (float)scale, .targets = targets, .enabled = true, .touched = true};
+    *a = (pta_adapter){.rank = rank, .scale = (float)scale, .targets = targets, .dropout = (float)dropout, .enabled = true,
+                       .touched = true};
     a->params = pta_alloc(2 * PTA_PROJECTIONS * c->L, sizeof(pta_param));
     a->groups = pta_alloc(PTA_GROUPS * c->L, sizeof(pta_adapter_group));
     if (a->params) describe(a, c);
@@ -131,13 +139,22 @@ void pta_model_enable_adapter(pta_model *m, bool enabled) {
     pta_model_changed_adapter(m);
 }
 
+void pta_model_drop_inputs(pta_model *m, const uint64_t *key) {
+    if (!m->adapter) return;
+    m->adapter->dropping = key && m->adapter->dropout > 0.0f;
+    m->adapter->pass_key = key ? *key : 0;
+}
+
 static void pack(const pta_team *team, void *arg) {
     const pta_model *m = arg;
     for (int64_t i = 0; i < m->config.L * PTA_GROUPS; i++) {
         pta_adapter_group *g = &m->adapter->groups[i];
         if (!g->count) continue;
         pta_linear_pack(team, &g->packed, g->a);
-        for (int p = 0; p < g->count; p++) pta_linear_pack(team, &g->parts[p].packed, g->parts[p].b);
+        for (int p = 0; p < g->count; p++) {
+            pta_linear_pack(team, &g->parts[p].packed, g->parts[p].b);
+            if (m->adapter->dropout > 0.0f) pta_linear_pack(team, &g->parts[p].packed_a, g->parts[p].a);
+        }
     }
 }
 
@@ -168,7 +185,10 @@ void pta_adapter_layout(pta_adapter_scratch *s, pta_cursor *cursor, const pta_mo
     if (!m->adapter) return;
     s->low = pta_take_floats(cursor, T * 3 * m->adapter->rank);
     s->z = pta_take_matrix(cursor, T, 3 * m->adapter->rank, c->dtype);
-    if (c->dtype != PTA_F32) s->wide = pta_take_floats(cursor, T * larger(c->F, c->H * c->D));
+    const bool drops = m->adapter->dropout > 0.0f;
+    const int64_t widest = larger(c->F, c->H * c->D), input = larger(widest, c->C);
+    if (c->dtype != PTA_F32 || drops) s->wide = pta_take_floats(cursor, T * (drops ? input : widest));
+    if (drops) s->dropped = pta_take_matrix(cursor, T, input, c->dtype);
 }
 
 /* This thread's rows of z = scale · low. */
@@ -196,15 +216,42 @@ static void add_rows(const pta_team *team, pta_matrix y, const float *wide, int6
     }
 }
 
-/* s->z = scale · A x, [T, count · r]. */
-static pta_matrix project(const pta_team *team, const pta_adapter *a, const pta_adapter_group *g, pta_matrix x,
-                          const pta_adapter_scratch *s, int64_t T) {
-    const int64_t n = g->count * a->rank;
-    pta_linear_forward(team, pta_f32(s->low, n), x, &g->packed, T, false);
+static pta_dropout dropout_of(const pta_adapter *a, int64_t layer, const pta_adapter_part *p) {
+    return (pta_dropout){a->dropout, pta_dropout_key(a->pass_key, (uint64_t)(layer * PTA_PROJECTIONS + p->projection))};
+}
+
+/* s->dropped = what dropout leaves of a part's input. Ends with a barrier. */
+static pta_matrix drop(const pta_team *team, const pta_adapter *a, int64_t layer, const pta_adapter_part *p, pta_matrix x,
+                       const pta_adapter_scratch *s, int64_t T, int64_t K) {
+    pta_matrix dropped = s->dropped;
+    dropped.ld = K;
+    pta_dropout_rows(team, dropped, x, dropout_of(a, layer, p), T, K);
     pta_team_barrier(team);
+    return dropped;
+}
+
+/* s->z = scale · low [T, n]. */
+static pta_matrix scaled(const pta_team *team, const pta_adapter *a, const pta_adapter_scratch *s, int64_t n, int64_t T) {
     scale_rows(team, a, s, n, T);
     pta_team_barrier(team);
     return (pta_matrix){s->z.data, n, s->z.dtype};
+}
+
+/* s->z = scale · A x, [T, count · r]. */
+static pta_matrix project(const pta_team *team, const pta_adapter *a, int64_t layer, const pta_adapter_group *g, pta_matrix x,
+                          const pta_adapter_scratch *s, int64_t T) {
+    const int64_t n = g->count * a->rank;
+    const pta_matrix low = pta_f32(s->low, n);
+    if (!a->dropping) {
+        pta_linear_forward(team, low, x, &g->packed, T, false);
+        pta_team_barrier(team);
+    }
+    for (int i = 0; a->dropping && i < g->count; i++) {
+        const pta_matrix dropped = drop(team, a, layer, &g->parts[i], x, s, T, g->K);
+        pta_linear_forward(team, pta_at(low, 0, i * a->rank), dropped, &g->parts[i].packed_a, T, false);
+        pta_team_barrier(team);
+    }
+    return scaled(team, a, s, n, T);
 }
 
 void pta_adapter_forward(const pta_team *team, const pta_model *m, int64_t layer, pta_group group, pta_matrix y, pta_matrix x,
@@ -212,7 +259,7 @@ void pta_adapter_forward(const pta_team *team, const pta_model *m, int64_t layer
     const pta_adapter *a = pta_adapter_of(m);
     const pta_adapter_group *g = a ? &a->groups[layer * PTA_GROUPS + group] : NULL;
     if (!g || !g->count) return;
-    const pta_matrix z = project(team, a, g, x, s, T);
+    const pta_matrix z = project(team, a, layer, g, x, s, T);
     for (int i = 0; i < g->count; i++) {
         const pta_adapter_part *p = &g->parts[i];
         const pta_matrix to = pta_at(y, 0, p->first), from = pta_at(z, 0, i * a->rank);
@@ -225,14 +272,42 @@ void pta_adapter_forward(const pta_team *team, const pta_model *m, int64_t layer
     }
 }
 
+/* Part by part: each has an input of its own. */
+static void backward_dropping(const pta_team *team, const pta_adapter *a, int64_t layer, const pta_adapter_group *g, pta_matrix dx,
+                              pta_matrix dy, pta_matrix x, const pta_adapter_scratch *s, int64_t T, pta_dtype compute) {
+    const int64_t r = a->rank, grads = a->grads - a->weights;
+    const pta_matrix low = pta_f32(s->low, r), wide = pta_f32(s->wide, g->K);
+    for (int i = 0; i < g->count; i++) {
+        const pta_adapter_part *p = &g->parts[i];
+        const pta_matrix from = pta_at(dy, 0, p->first), dropped = drop(team, a, layer, p, x, s, T, g->K);
+        pta_linear_forward(team, low, dropped, &p->packed_a, T, false);
+        pta_team_barrier(team);
+        pta_linear_dweight(team, p->b + grads, from, scaled(team, a, s, r, T), T, p->width, r, compute);
+        pta_team_barrier(team);
+        pta_linear_dinput(team, low, from, p->b, T, p->width, r, compute, false);
+        pta_team_barrier(team);
+        const pta_matrix z = scaled(team, a, s, r, T); /* the gradient of A times what was left of x */
+        pta_linear_dweight(team, p->a + grads, z, dropped, T, r, g->K, compute);
+        pta_team_barrier(team);
+        pta_linear_dinput(team, wide, z, p->a, T, r, g->K, compute, false);
+        pta_team_barrier(team);
+        pta_dropout_add_rows(team, dx, wide, dropout_of(a, layer, p), T, g->K);
+        pta_team_barrier(team);
+    }
+}
+
 void pta_adapter_backward(const pta_team *team, const pta_model *m, int64_t layer, pta_group group, pta_matrix dx,
                           pta_matrix dy, pta_matrix x, const pta_adapter_scratch *s, int64_t T) {
     const pta_adapter *a = pta_adapter_of(m);
     const pta_adapter_group *g = a ? &a->groups[layer * PTA_GROUPS + group] : NULL;
     if (!g || !g->count) return;
     const pta_dtype compute = m->config.dtype;
+    if (a->dropping) {
+        backward_dropping(team, a, layer, g, dx, dy, x, s, T, compute);
+        return;
+    }
     const int64_t n = g->count * a->rank, r = a->rank, grads = a->grads - a->weights;
-    const pta_matrix z = project(team, a, g, x, s, T);
+    const pta_matrix z = project(team, a, layer, g, x, s, T);
     for (int i = 0; i < g->count; i++) {
         const pta_adapter_part *p = &g->parts[i];
         const pta_matrix from = pta_at(dy, 0, p->first);
@@ -241,8 +316,7 @@ void pta_adapter_backward(const pta_team *team, const pta_model *m, int64_t laye
         pta_linear_dinput(team, pta_at(pta_f32(s->low, n), 0, i * r), from, p->b, T, p->width, r, compute, false);
         pta_team_barrier(team);
     }
-    scale_rows(team, a, s, n, T); /* z: the gradient of A x */
-    pta_team_barrier(team);
+    scaled(team, a, s, n, T); /* z: the gradient of A x */
     pta_linear_dweight(team, g->a + grads, z, x, T, n, g->K, compute);
     pta_team_barrier(team);
     const bool direct = dx.dtype == PTA_F32;

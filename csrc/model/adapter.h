@@ -3,11 +3,15 @@
  * While a model has one, the adapter's matrices are what is trained: gradients, moments and updates are theirs, the base stays
  * as it is. Projections with a common input (q, k, v; gate, up) form a group whose A are one matrix. A and B are float32
  * masters; products compute in the model's dtype on packed copies, A x rounded to it once, after the scale.
+ *
+ * With dropout, a training pass that brings a key computes A (mask ∘ x) / (1 − p) instead, with a mask of its own for every
+ * projection (dropout.h); everything else, sampling among it, never does.
  */
 #ifndef PTA_MODEL_ADAPTER_H
 #define PTA_MODEL_ADAPTER_H
 
 #include "../core/cursor.h"
+#include "dropout.h"
 #include "model.h"
 
 typedef enum { PTA_GROUP_QKV, PTA_GROUP_O, PTA_GROUP_GATE_UP, PTA_GROUP_DOWN, PTA_GROUPS } pta_group;
@@ -15,8 +19,9 @@ enum { PTA_PROJECTIONS = 7 }; /* q, k, v, o, gate, up, down: bits of `targets` i
 
 typedef struct {
     int64_t first, width; /* columns of the group's output */
-    float *b;             /* [width, r] */
-    pta_packed packed;
+    int projection;
+    float *a, *b;         /* [r, K], [width, r] */
+    pta_packed packed, packed_a; /* of b; of a alone, where there is dropout */
 } pta_adapter_part;
 
 /* Empty (count 0) where no projection of the group is adapted. */
@@ -32,7 +37,9 @@ struct pta_adapter {
     int64_t rank;
     float scale;
     unsigned targets;
-    bool enabled;
+    float dropout;    /* probability, of the inputs of each A while training; 0: none */
+    bool enabled, dropping; /* dropping: within a pass that has a key */
+    uint64_t pass_key;
     int64_t num_params, num_floats, num_elements;
     pta_param *params;
     float *weights, *grads;     /* arenas of one layout; grads NULL until needed */
@@ -48,7 +55,8 @@ struct pta_adapter {
 typedef struct {
     float *low;     /* [T, widest count · r] A x, or its gradient */
     pta_matrix z;   /* the same, scaled, in the model's dtype */
-    float *wide;    /* [T, widest part or input] what is added to a bfloat16 matrix */
+    float *wide;    /* [T, widest part or input] what is added to a bfloat16 matrix, or what dropout passes through */
+    pta_matrix dropped; /* [T, widest input] what dropout leaves of an input */
 } pta_adapter_scratch;
 void pta_adapter_layout(pta_adapter_scratch *s, pta_cursor *cursor, const pta_model *m, int64_t T);
 

@@ -157,8 +157,11 @@ pta_code pta_model_need_grads(pta_model *m, pta_error *err);
 void pta_model_drop_grads(pta_model *m);
 
 /* Give the model an adapter (adapter.h) with zero matrices, scale on B A, on the projections whose bits are set in
- * `targets`: q, k, v, o, gate, up, down. Gradients of the base are freed. PTA_E_STATE: it has one; PTA_E_VALUE. */
-pta_code pta_model_add_adapter(pta_model *m, int64_t rank, double scale, unsigned targets, pta_error *err);
+ * `targets`: q, k, v, o, gate, up, down. dropout: of their inputs in training passes that bring a key. Gradients of the base
+ * are freed. PTA_E_STATE: it has one; PTA_E_VALUE. */
+pta_code pta_model_add_adapter(pta_model *m, int64_t rank, double scale, unsigned targets, double dropout, pta_error *err);
+/* From here on passes draw masks from this key; NULL: no dropout, as at first. Nothing where there is no adapter. */
+void pta_model_drop_inputs(pta_model *m, const uint64_t *key);
 void pta_model_remove_adapter(pta_model *m);
 /* Without it the model computes what the base computes, to the bit. */
 void pta_model_enable_adapter(pta_model *m, bool enabled);

@@ -28,26 +28,27 @@ int pta_py_read_targets(PyObject *names, unsigned *targets) {
 }
 
 const char pta_py_add_adapter_doc[] = PyDoc_STR(
-    "add_adapter(rank, scale, targets)\n\n"
+    "add_adapter(rank, scale, targets, dropout=0.0)\n\n"
     "Add low-rank matrices to projections: y = W x + scale B A x (LoRA). All are zero; from now on they are what is\n"
     "trained, and the weights stay as they are.\n\n"
     "Args:\n"
     "    rank: rows of each A, 1 or more. scale: lora_alpha / rank, usually.\n"
-    "    targets: names among q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj.\n\n"
+    "    targets: names among q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj.\n"
+    "    dropout: probability with which a training call that has a dropout_key leaves an element of an A's input out.\n\n"
     "Raises:\n"
     "    ValueError: an argument is out of range. RuntimeError: there is an adapter already.");
 PyObject *pta_py_model_add_adapter(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"rank", "scale", "targets", NULL};
+    static char *names[] = {"rank", "scale", "targets", "dropout", NULL};
     pta_py_model *self = (pta_py_model *)object;
     long long rank;
-    double scale;
+    double scale, dropout = 0.0;
     PyObject *list;
     unsigned targets;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "LdO:add_adapter", names, &rank, &scale, &list) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "LdO|d:add_adapter", names, &rank, &scale, &list, &dropout) ||
         pta_py_read_targets(list, &targets) || pta_py_acquire(&self->busy, "Model"))
         return NULL;
     pta_error err = {0};
-    pta_code code = pta_model_add_adapter(self->model, rank, scale, targets, &err);
+    pta_code code = pta_model_add_adapter(self->model, rank, scale, targets, dropout, &err);
     if (!self->model->tape) Py_CLEAR(self->tape_forest);
     pta_py_release(&self->busy);
     if (code) return pta_py_raise(&err);
@@ -95,7 +96,9 @@ PyObject *pta_py_get_adapter(PyObject *object, void *Py_UNUSED(closure)) {
         if (name && PyList_Append(list, name) < 0) Py_CLEAR(list);
         Py_XDECREF(name);
     }
-    return list ? Py_BuildValue("{s:L,s:d,s:N}", "rank", (long long)a->rank, "scale", (double)a->scale, "targets", list) : NULL;
+    return list ? Py_BuildValue("{s:L,s:d,s:N,s:d}", "rank", (long long)a->rank, "scale", (double)a->scale, "targets", list, "dropout",
+                                (double)a->dropout)
+                : NULL;
 }
 
 PyObject *pta_py_get_adapter_enabled(PyObject *object, void *Py_UNUSED(closure)) {

@@ -42,11 +42,11 @@ static int64_t decode_bytes(const pta_model *m, const pta_forest *f, int64_t row
 }
 
 PyDoc_STRVAR(plan_bytes_doc,
-             "plan_bytes(config, batch, keep, rollout, rows, rank=0, targets=()) -> dict[str, int]\n\n"
+             "plan_bytes(config, batch, keep, rollout, rows, rank=0, targets=(), dropout=0.0) -> dict[str, int]\n\n"
              "Bytes that training a model of this configuration would take, by the same arithmetic that allocates them; nothing\n"
              "of the model is allocated.\n\n"
              "Args:\n"
-             "    config: as Model's. rank, targets: as add_adapter's; rank 0: no adapter.\n"
+             "    config: as Model's. rank, targets, dropout: as add_adapter's; rank 0: no adapter.\n"
              "    batch: Forest of the largest micro-batch; its tokens below the roots are targets. keep: 'all' or 'inputs'.\n"
              "    rollout: Forest of what is sampled together; rows: how much of its last generation at once.\n\n"
              "Returns:\n"
@@ -56,7 +56,7 @@ PyDoc_STRVAR(plan_bytes_doc,
              "Raises:\n"
              "    TypeError, ValueError: as Model and add_adapter.");
 static PyObject *plan_bytes(PyObject *module, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"config", "batch", "keep", "rollout", "rows", "rank", "targets", NULL};
+    static char *names[] = {"config", "batch", "keep", "rollout", "rows", "rank", "targets", "dropout", NULL};
     pta_py_state *state = PyModule_GetState(module);
     PyObject *dict, *targets_in = NULL;
     pta_py_forest *batch, *rollout;
@@ -65,8 +65,10 @@ static PyObject *plan_bytes(PyObject *module, PyObject *args, PyObject *kwargs) 
     pta_config config = {0};
     pta_keep keep;
     unsigned targets = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!sO!n|nO:plan_bytes", names, &PyDict_Type, &dict, state->forest_type,
-                                     &batch, &text, state->forest_type, &rollout, &rows, &rank, &targets_in) ||
+    double dropout = 0.0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!sO!n|nOd:plan_bytes", names, &PyDict_Type, &dict, state->forest_type,
+                                     &batch, &text, state->forest_type, &rollout, &rows, &rank, &targets_in,
+                                     &dropout) ||
         pta_py_read_keep(text, &keep) || pta_py_read_config(dict, &config) ||
         (rank && targets_in && pta_py_read_targets(targets_in, &targets)))
         return NULL;
@@ -74,7 +76,7 @@ static PyObject *plan_bytes(PyObject *module, PyObject *args, PyObject *kwargs) 
     pta_model *m = NULL;
     int64_t cache = 0;
     pta_code code = pta_model_plan(&m, &config, &err);
-    if (!code && rank) code = pta_model_add_adapter(m, rank, 1.0, targets, &err);
+    if (!code && rank) code = pta_model_add_adapter(m, rank, 1.0, targets, dropout, &err);
     if (!code) code = cache_bytes(&cache, &config, rollout->forest, rows, &err);
     if (code) {
         pta_model_free(m);

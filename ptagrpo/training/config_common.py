@@ -67,8 +67,12 @@ class TrainingConfig(Config):
     lora_r: int = option(16, "rank of the adapter", at_least=1)
     lora_alpha: float = option(32, "scale of the adapter, divided by lora_r")
     lora_dropout: float = option(
-        0.0, "must be 0: the log-probabilities that are trained are those that were sampled"
+        0.0,
+        "probability with which a training step leaves an element of an adapter's input out",
+        at_least=0.0,
+        below=1.0,
     )
+    disable_dropout: bool = option(False, "train without the adapter's dropout, whatever its configuration says")
     lora_target_modules: list | None = option(
         None, "projections to adapt, such as [q_proj, v_proj] (which None is), or [all-linear]"
     )

@@ -107,7 +107,7 @@ def sampling_bytes(policy: Policy, args: GRPOConfig, prompt: int) -> int:
     rows = min(
         args.generation_batch_size, decode_rows(policy, args.max_completion_length, MEMORY_BUDGET // 2)
     )
-    adapter = policy.model.adapter or {"rank": 0, "targets": []}
+    adapter = policy.model.adapter or {"rank": 0, "targets": [], "dropout": 0.0}
     sizes = _core.plan_bytes(
         policy.model.config,
         zero_forest([1], [-1]),
@@ -116,6 +116,7 @@ def sampling_bytes(policy: Policy, args: GRPOConfig, prompt: int) -> int:
         rows,
         adapter["rank"],
         adapter["targets"],
+        adapter["dropout"],
     )
     return min(sizes["cache"], MEMORY_BUDGET) + sizes["decode"]
 
@@ -149,10 +150,14 @@ class Setup:
 
     @property
     def adapter(self) -> dict[str, Any]:
-        """Arguments rank and targets of `_core.plan_bytes`."""
+        """Arguments rank, targets and dropout of `_core.plan_bytes`."""
         if self.method == "full":
             return {}
-        return {"rank": self.lora.r, "targets": list(self.lora.target_modules or ())}
+        return {
+            "rank": self.lora.r,
+            "targets": list(self.lora.target_modules or ()),
+            "dropout": self.lora.lora_dropout,
+        }
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
-from .. import _core
+from .. import _core, rng
 from ..data import screen
 from ..errors import CheckpointError, ConfigError
 from ..policy import Policy
@@ -222,6 +222,13 @@ class Trainer:
         return self.policy.tokenizer
 
     # The machinery.
+
+    def _dropout_key(self, number: int) -> int | None:
+        """What the masks of micro-batch `number` of the next step are drawn from; None: there is no dropout."""
+        config = self.policy.lora_config
+        if config is None or not config.lora_dropout or self.args.disable_dropout:
+            return None
+        return rng.key(self.args.seed, "lora_dropout", self.state.global_step, number)
 
     def _start(self, store: RunStore, resume: bool | str | Path | None) -> None:
         folder = self._find_checkpoint(store, resume)

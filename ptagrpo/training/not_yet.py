@@ -95,7 +95,6 @@ COMMON: dict[str, NotYet] = {
         (True,), "memory is planned before a step (max_memory), not measured after it"
     ),
     **_absent("call trainer.train() or trainer.evaluate()", do_train=False, do_eval=False, do_predict=False),
-    "disable_dropout": NotYet(_EITHER, "the models have no dropout"),
     "remove_unused_columns": NotYet((True, False, None), "columns always reach the reward functions"),
 }
 
@@ -163,6 +162,6 @@ RL: dict[str, NotYet] = COMMON | {
     "shuffle_buffer_size": NotYet((), "the whole data set is shuffled"),
     "pad_to_multiple_of": NotYet((None, "auto"), _PADDING),
     "max_tool_calling_iterations": NotYet((None,), "responses are text alone, without tool calls"),
-    "log_multimodal": NotYet(_EITHER, "models take text alone"),
+    "log_multimodal": NotYet(_EITHER, "samples are shown as text"),
     "log_completions_hub_repo": NotYet((None,), "completions/ stays in the folder of the run"),
 }

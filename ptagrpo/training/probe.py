@@ -51,7 +51,9 @@ def step_seconds(setup: Setup, tree: Tree, keep: Keep) -> Seconds | None:
     text = {name: value for name, value in one.core_config.items() if name not in ("vision", "rope_sections")}
     model = _core.Model(text)
     if setup.method != "full":
-        model.add_adapter(setup.lora.r, setup.lora.scale, list(setup.lora.target_modules or ()))
+        model.add_adapter(
+            setup.lora.r, setup.lora.scale, list(setup.lora.target_modules or ()), setup.lora.lora_dropout
+        )
     plans = _decode_seconds(model, tree.num_plans)
     chains = _decode_seconds(model, tree.num_plans * tree.cots_per_plan)
     lengths, parents = tree.segments()
@@ -92,7 +94,7 @@ def _token_seconds(model: _core.Model, lengths: list[int], parents: list[int], k
     target = np.zeros(forest.num_tokens, np.int32)
 
     def train() -> None:
-        _core.train_likelihood(model, forest, source, target, weights, keep=keep)
+        _core.train_likelihood(model, forest, source, target, weights, keep=keep, dropout_key=0)
 
     train()
     return _timed(train) / forest.num_tokens

@@ -220,7 +220,7 @@ class GRPOTrainer(Trainer):
             if number:
                 self._substep()
             tokens += batch.num_tokens
-            logprobs.append(self._update(batch, stats, on_policy))
+            logprobs.append(self._update(batch, number, stats, on_policy))
         if fresh:
             self._samples.groups = rollout.groups
         self._records.after_update(rollout, minibatch, logprobs, self.state.global_step + 1)
@@ -232,18 +232,23 @@ class GRPOTrainer(Trainer):
         logged, timings = (rollout.metrics, rollout.timings) if first else ({}, {})
         return StepResult({**metrics, **logged}, tokens, live, timings)
 
-    def _update(self, batch: Batch, stats: UpdateStats, on_policy: bool) -> np.ndarray:
-        """Forward, loss and backward of one micro-batch; returns the log-probabilities of its targets."""
+    def _update(self, batch: Batch, number: int, stats: UpdateStats, on_policy: bool) -> np.ndarray:
+        """Forward, loss and backward of micro-batch `number` of a step; returns the log-probabilities of its targets.
+
+        On policy, with dropout, the old log-probabilities are the masked model's own: the ratio is 1, as it is without.
+        """
         args = self.args
         high = args.epsilon if args.epsilon_high is None else args.epsilon_high
         pictures.see(self.policy, batch, keep=True)
+        dropout_key = self._dropout_key(number)
+        masked = on_policy and dropout_key is not None
         loss, logprobs, entropies, sums = _core.train_policy(
-            self.policy.model, batch.forest, batch.source, batch.target, batch.old, batch.ref,
+            self.policy.model, batch.forest, batch.source, batch.target, None if masked else batch.old, batch.ref,
             batch.w_pos, batch.w_neg, batch.w_kl, args.epsilon, high, args.beta, delta=args.delta,
-            temperature=args.temperature, keep=self._memory.keep(batch),
+            temperature=args.temperature, keep=self._memory.keep(batch), dropout_key=dropout_key,
         )  # fmt: skip
         pictures.learn(self.policy, batch)
-        if on_policy:
+        if on_policy and not masked:
             stats.compare(logprobs, batch.old)
         stats.add(loss, sums, entropies)
         return logprobs

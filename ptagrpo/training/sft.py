@@ -166,6 +166,7 @@ class SFTTrainer(Trainer):
                 batch.target,
                 batch.w_pos,
                 keep=self._memory.keep(batch),
+                dropout_key=self._dropout_key(number),
             )
             pictures.learn(self.policy, batch)
             loss += part
