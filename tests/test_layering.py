@@ -41,6 +41,7 @@ PYTHON_LEVELS = [
         "images",
         "environment",
         "yaml_file",
+        "outside",
     },  # fmt: skip
     {"models", "vision", "chat", "template", "tokenizer", "packing"},
     {"checkpoint", "llama2c"},

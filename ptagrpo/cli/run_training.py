@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import typer
 
 from ..errors import ConfigError, DataError, did_you_mean
+from ..outside import run_file
 from ..yaml_file import YamlFile
 from .arguments import key_values, merge, required, settings_table
 from .main import Interrupted
@@ -123,19 +123,7 @@ def load_reward(name: str) -> Callable[..., Any] | str:
             sys.path.insert(0, os.getcwd())
         return name
     path = Path(file)
-    if not path.is_file():
-        raise ConfigError(f"reward function '{name}': there is no file {path} (working folder: {Path.cwd()})")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"reward function '{name}': {path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ConfigError(
-            f"reward function '{name}': {path} cannot be run: {type(error).__name__}: {error}"
-        ) from error
+    module = run_file(path, f"reward function '{name}'")
     function = getattr(module, attribute, None)
     if not callable(function):
         found = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]

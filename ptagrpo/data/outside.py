@@ -5,16 +5,13 @@ What is found is a `RowFormat`, or a module with one called `FORMAT`. `docs/exte
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from collections.abc import Collection
-from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..outside import load_point, point_name, points, run_file
 from .formats import RowFormat
 
 GROUP = "ptagrpo.data"
@@ -37,24 +34,10 @@ def format_of_file(name: str) -> RowFormat:
         ConfigError: no such file, it does not run, or has no such format.
     """
     match = _FILE.fullmatch(name)
+    assert match is not None  # names_a_file says so
     path, attribute = Path(match["path"]), match["name"] or "FORMAT"
-    if not path.is_file():
-        raise ConfigError(f"data format '{name}': there is no file {path} (working folder: {Path.cwd()})")
-    return _checked(
-        getattr(_run(path.resolve()), attribute, None), f"data format '{name}': {path}:{attribute}"
-    )
-
-
-@cache
-def _run(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)  # dataclasses and pickles look their module up
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ConfigError(f"data format {path}: cannot be run: {type(error).__name__}: {error}") from error
-    return module
+    what = f"data format '{name}'"
+    return _checked(getattr(run_file(path, what), attribute, None), f"{what}: {path}:{attribute}")
 
 
 def installed_formats(taken: Collection[str]) -> dict[str, RowFormat]:
@@ -67,17 +50,13 @@ def installed_formats(taken: Collection[str]) -> dict[str, RowFormat]:
         ConfigError: an entry point that cannot be loaded, is no format, or has a name that is taken; names it.
     """
     found: dict[str, RowFormat] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        what = f"entry point '{point.name}' of {GROUP} ({point.value})"
+    for point in points(GROUP):
         if point.name in taken or point.name in found:
-            raise ConfigError(f"{what}: a data format of that name exists already; give it another name")
-        try:
-            value = point.load()
-        except Exception as error:
             raise ConfigError(
-                f"{what} cannot be loaded: {type(error).__name__}: {error}. Repair or uninstall its package"
-            ) from error
-        found[point.name] = _checked(getattr(value, "FORMAT", value), what)
+                f"{point_name(point)}: a data format of that name exists already; give it another name"
+            )
+        value = load_point(point)
+        found[point.name] = _checked(getattr(value, "FORMAT", value), point_name(point))
     return found
 
 

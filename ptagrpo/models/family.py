@@ -1,16 +1,24 @@
-"""What a model family is, and how one is found: every module of this folder that defines `FAMILY`."""
+"""What a model family is, and how one is found: every module of this folder that defines `FAMILY`, and what comes from
+outside of the package (docs/extending.md): entry points of the group `ptagrpo.families`, the files that the environment
+variable PTAGRPO_FAMILIES names, and `register_family`.
+"""
 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, did_you_mean
+from ..outside import load_point, point_name, points, run_file
 from .vision import VisionConfig
+
+GROUP, FILES = "ptagrpo.families", "PTAGRPO_FAMILIES"
 
 
 @dataclass(frozen=True)
@@ -61,9 +69,11 @@ def sliding_window_in_use(value: Any, config: Mapping[str, Any]) -> bool:
     )
 
 
+_registered: dict[str, FamilySpec] = {}
+
+
 @cache
-def families() -> dict[str, FamilySpec]:
-    """All families by `model_type`, from the modules in this folder."""
+def _own() -> dict[str, FamilySpec]:
     package = importlib.import_module(__package__)
     found = {}
     for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda i: i.name):
@@ -71,6 +81,61 @@ def families() -> dict[str, FamilySpec]:
         if isinstance(family, FamilySpec):
             found[family.model_type] = family
     return found
+
+
+@cache
+def _outside(files: str) -> dict[str, FamilySpec]:
+    found: dict[str, FamilySpec] = {}
+    for point in points(GROUP):
+        _add(found, load_point(point), point_name(point))
+    for name in filter(None, files.split(os.pathsep)):
+        what = f"model family '{name}' of {FILES}"
+        _add(found, run_file(name, what), what)
+    return found
+
+
+def _add(
+    families: dict[str, FamilySpec], found: Any, what: str, others: Mapping[str, FamilySpec] | None = None
+) -> None:
+    """Take a family into `families`, unless one of these, of the package's or of `others` has its name."""
+    family = getattr(found, "FAMILY", found)
+    if not isinstance(family, FamilySpec):
+        raise ConfigError(f"{what}: expected a FamilySpec, or a module with FAMILY, got {type(family).__name__}")
+    for other in (*_own().values(), *families.values(), *(others or {}).values()):
+        if family.model_type == other.model_type or family.architecture == other.architecture:
+            raise ConfigError(
+                f"{what}: {family.model_type!r} ({family.architecture}) exists already; families differ in both"
+            )
+    families[family.model_type] = family
+
+
+def families() -> dict[str, FamilySpec]:
+    """All families by `model_type`: those of this folder first, then those from outside.
+
+    Raises:
+        ConfigError: an entry point or a file from outside cannot be loaded, is no family, or one of a name that is
+            taken; names it.
+    """
+    return {**_own(), **_outside(os.environ.get(FILES, "")), **_registered}
+
+
+def register_family(family: FamilySpec | str | Path) -> FamilySpec:
+    """Make a family known to this process: a `FamilySpec`, or the path of a Python file with a `FAMILY`.
+
+    >>> from ptagrpo.models import FamilySpec, families, register_family
+    >>> spec = register_family(FamilySpec(model_type="llama_twin", architecture="LlamaTwinForCausalLM"))
+    >>> families()["llama_twin"] is spec
+    True
+
+    Raises:
+        ConfigError: the file cannot be run or has no `FAMILY`, or there is another family of that name.
+    """
+    what = f"model family '{family}'" if isinstance(family, (str, Path)) else "register_family"
+    found = run_file(family, what) if isinstance(family, (str, Path)) else family
+    family = getattr(found, "FAMILY", found)
+    if family not in _registered.values():  # a cell of a notebook is run twice
+        _add(_registered, family, what, families())
+    return family
 
 
 def find_family(config: Mapping[str, Any]) -> FamilySpec:

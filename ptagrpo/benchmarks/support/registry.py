@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
-import importlib.util
 import pkgutil
-from pathlib import Path
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from ...errors import ConfigError, did_you_mean
+from ...outside import load_point, point_name, points, run_file
 from ..base import BenchmarkSpec
 
 ENTRY_POINTS = "ptagrpo.benchmarks"
@@ -24,9 +23,9 @@ def own_names() -> list[str]:
     )
 
 
-def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+def entry_points() -> dict[str, EntryPoint]:
     """Name → entry point of the group `ptagrpo.benchmarks` in installed packages."""
-    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+    return {point.name: point for point in points(ENTRY_POINTS)}
 
 
 def names() -> list[str]:
@@ -48,39 +47,17 @@ def find(name: str) -> BenchmarkSpec:
         ConfigError: there is none of that name, or the file or entry point has no usable `SPEC`.
     """
     if name.endswith(".py"):
-        return _from_file(Path(name))
+        return _spec(run_file(name, f"benchmark '{name}'"), f"benchmark '{name}'")
     own, others = own_names(), entry_points()
     if name in own:
         return importlib.import_module(f"{PACKAGE}.{name}").SPEC
     if name in others:
-        point = others[name]
-        try:
-            found = point.load()
-        except Exception as error:  # another package's code: anything may come of it
-            raise ConfigError(
-                f"benchmark '{name}': the entry point {point.value} cannot be loaded ({type(error).__name__}: {error})"
-            ) from error
-        return _spec(found, f"the entry point {point.value}")
+        return _spec(load_point(others[name]), point_name(others[name]))
     known = sorted({*own, *others})
     raise ConfigError(
         f"no benchmark is called {name!r}; there are {', '.join(known)}, or give a .jsonl file of your own, or a "
         f".py file with a SPEC.{did_you_mean(name, known)}"
     )
-
-
-def _from_file(path: Path) -> BenchmarkSpec:
-    if not path.is_file():
-        raise ConfigError(f"benchmark {path}: no such file (working folder: {Path.cwd()})")
-    specification = importlib.util.spec_from_file_location(f"ptagrpo_benchmark_{path.stem}", path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    try:
-        specification.loader.exec_module(module)
-    except Exception as error:  # the user's own code: anything may come of it
-        raise ConfigError(
-            f"benchmark {path}: cannot be imported ({type(error).__name__}: {error})"
-        ) from error
-    return _spec(module, str(path))
 
 
 def _spec(found: Any, where: str) -> BenchmarkSpec:
