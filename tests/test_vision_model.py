@@ -180,6 +180,13 @@ def test_a_tower_beside_frozen_weights_sees_nearly_the_same(weights):
         frozen.set_rows(name, 0, numbers[name])
     pictures = pictures_of(sequences())
     assert np.array_equal(see(plain, pictures), see(frozen, pictures))  # the tower is kept in bfloat16
+    before = [part.copy() for part in frozen.frozen_bytes()]
+    assert len(before) == 2  # fingerprints are of the tower's matrices too
+    name = next(name for name in frozen.frozen_parameters() if name.startswith("visual."))
+    frozen.set_rows(name, 0, 2.0 * numbers[name])
+    after = frozen.frozen_bytes()
+    assert np.array_equal(before[0], after[0]) and not np.array_equal(before[1], after[1])
+    assert plain.frozen_bytes() == []
 
 
 def test_what_does_not_fit_is_refused():

@@ -5,6 +5,7 @@ As in `model_oracle.py`, norms, rotary tables and softmax are computed in float6
 
 from __future__ import annotations
 
+import copy
 from unittest import mock
 
 import model_oracle
@@ -24,7 +25,7 @@ def their_name(name: str) -> str:
 
 def build(config: dict, weights: dict[str, np.ndarray]) -> torch.nn.Module:
     """The transformers model in float64 with these weights."""
-    plain = {key: value for key, value in config.items() if key != "architectures"}
+    plain = {key: value for key, value in copy.deepcopy(config).items() if key != "architectures"}  # they write into it
     hf_config = transformers.AutoConfig.for_model(**plain)
     for part in (hf_config, hf_config.text_config, hf_config.vision_config):
         part._attn_implementation = "eager"

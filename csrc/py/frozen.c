@@ -19,11 +19,21 @@ PyObject *pta_py_model_frozen_parameters(PyObject *object, PyObject *Py_UNUSED(i
 }
 
 const char pta_py_frozen_bytes_doc[] = PyDoc_STR(
-    "frozen_bytes() -> uint8 array\n\nRead-only view of all frozen matrices as they lie in memory; for fingerprints.");
+    "frozen_bytes() -> list of uint8 arrays\n\n"
+    "Read-only views of all frozen matrices as they lie in memory, the language model's and the vision tower's; for\n"
+    "fingerprints.");
 PyObject *pta_py_model_frozen_bytes(PyObject *object, PyObject *Py_UNUSED(ignored)) {
-    const pta_frozen_tensors *t = &((pta_py_model *)object)->model->frozen;
-    npy_intp bytes = t->bytes;
-    return pta_py_view(object, t->memory, NPY_UINT8, 1, &bytes, false);
+    const pta_model *m = ((pta_py_model *)object)->model;
+    const bool tower = m->config.vision.depth && m->config.vision.frozen; /* else its store holds copies */
+    void *memory[] = {m->frozen.memory, tower ? m->tower.memory : NULL};
+    npy_intp bytes[] = {m->frozen.bytes, m->tower.bytes};
+    PyObject *list = PyList_New(0);
+    for (int i = 0; list && i < 2; i++) {
+        PyObject *view = memory[i] ? pta_py_view(object, memory[i], NPY_UINT8, 1, &bytes[i], false) : NULL;
+        if (memory[i] && (!view || PyList_Append(list, view) < 0)) Py_CLEAR(list);
+        Py_XDECREF(view);
+    }
+    return list;
 }
 
 /* Number of a frozen tensor, or -1 with KeyError. */

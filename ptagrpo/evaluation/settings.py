@@ -39,7 +39,8 @@ def policy_fingerprint(policy: Any) -> str:
     for name, array in sorted(policy.named_weights().items()):
         digest.update(f"{name}{array.shape}{array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    digest.update(memoryview(policy.model.frozen_bytes()))
+    for frozen in policy.model.frozen_bytes():
+        digest.update(memoryview(frozen))
     return digest.hexdigest()
 
 

@@ -36,7 +36,8 @@ def weights_fingerprint(policy: Policy) -> str:
     for name, weight in sorted(policy.model.parameters().items()):
         digest.update(name.encode() + b"\0")
         digest.update(memoryview(np.ascontiguousarray(weight)).cast("B"))
-    digest.update(memoryview(policy.model.frozen_bytes()))
+    for frozen in policy.model.frozen_bytes():
+        digest.update(memoryview(frozen))
     return digest.hexdigest()
 
 
