@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -25,10 +26,12 @@ from . import _core, rng
 from .checkpoint.writing import write_safetensors
 from .errors import CheckpointError, ConfigError, did_you_mean
 from .io import atomic_write_json
+from .models import FamilySpec
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 PREFIX = "base_model.model."  # PEFT's, before the names of the base model
+BLOCK = {name: "self_attn" if name in TARGETS[:4] else "mlp" for name in TARGETS}
 # Options of PEFT's LoraConfig that are not supported -> values that ask for nothing.
 REFUSED: dict[str, tuple[Any, ...]] = {
     "bias": ("none",), "modules_to_save": (None, []), "use_dora": (False,), "rank_pattern": ({}, None),
@@ -46,7 +49,8 @@ class LoraConfig:
     Args:
         r: rank. lora_alpha: scale before it is divided by r (by its root with `use_rslora`).
         target_modules: names among q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj; "all-linear" is all
-            of them, None q_proj and v_proj.
+            of them, None q_proj and v_proj. A string that is none of these is PEFT's regular expression for whole names
+            of modules; what it says of the first layer's is taken for all layers.
         lora_dropout: probability, at least 0 and below 1, with which a training step leaves an element of an adapter's
             input out, drawn anew for every projection, row and step (docs/lora.md); never while sampling or evaluating.
         base_model_name_or_path: where the frozen weights come from; stored with the adapter.
@@ -75,7 +79,9 @@ class LoraConfig:
         names = (
             list(TARGETS) if wanted == "all-linear" else ["q_proj", "v_proj"] if wanted is None else wanted
         )
-        names = [names] if isinstance(names, str) else sorted(set(names), key=list(names).index)
+        if isinstance(names, str):
+            names = _matched(names)
+        names = sorted(set(names), key=list(names).index)
         for name in names:
             if name not in TARGETS:
                 hint = did_you_mean(str(name), TARGETS)
@@ -130,6 +136,20 @@ class LoraConfig:
         return {"peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": True, **neutral, **own}
 
 
+def _matched(pattern: str) -> list[str]:
+    """The modules that a `target_modules` which is one string names."""
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"LoraConfig: target_modules: {pattern!r} is no regular expression: {error}") from error
+    roots = ("model.", "model.language_model.")
+    names = {
+        name: [name, *(f"{root}layers.0.{BLOCK[name]}.{name}" for root in roots)] for name in TARGETS
+    }
+    found = [name for name in TARGETS if any(expression.fullmatch(whole) for whole in names[name])]
+    return found or [pattern]  # which is refused as an unknown module
+
+
 def attach(model: _core.Model, config: LoraConfig, seed: int = 0) -> None:
     """Give a model a new adapter: A uniform in ±1/sqrt(in), as PEFT's (Kaiming with a = sqrt(5)); B zero.
 
@@ -165,12 +185,22 @@ def merge(model: _core.Model) -> None:
     model.remove_adapter()
 
 
-def write_adapter(folder: str | Path, model: _core.Model, config: LoraConfig) -> None:
-    """Write adapter_model.safetensors and adapter_config.json into the existing `folder`, as PEFT does."""
-    folder = Path(folder)
-    tensors = {PREFIX + name: matrix for name, matrix in model.adapter_parameters().items()}
+def write_adapter(folder: str | Path, model: _core.Model, config: LoraConfig, family: FamilySpec) -> None:
+    """Write adapter_model.safetensors and adapter_config.json into the existing `folder`, as PEFT does.
+
+    Beside a vision tower, whose modules have names like the language model's, the targets are a regular expression.
+    """
+    folder, root = Path(folder), family.language_model
+    tensors = {
+        PREFIX + root + name.removeprefix("model."): matrix
+        for name, matrix in model.adapter_parameters().items()
+    }
     write_safetensors(folder / WEIGHTS, dict(sorted(tensors.items())))
-    atomic_write_json(folder / CONFIG, config.to_dict())
+    values = config.to_dict()
+    if root != "model.":
+        names = "|".join(values["target_modules"])
+        values["target_modules"] = rf"{re.escape(root)}layers\.\d+\.\w+\.({names})"
+    atomic_write_json(folder / CONFIG, values)
 
 
 def read_config(folder: str | Path) -> LoraConfig:
@@ -189,7 +219,7 @@ def read_config(folder: str | Path) -> LoraConfig:
         raise CheckpointError(f"{file}: {error}") from error
 
 
-def read_weights(folder: str | Path, model: _core.Model) -> None:
+def read_weights(folder: str | Path, model: _core.Model, family: FamilySpec) -> None:
     """Read an adapter's matrices into the model's adapter of the same shape.
 
     Raises:
@@ -197,22 +227,25 @@ def read_weights(folder: str | Path, model: _core.Model) -> None:
             model's adapter is then as it was.
     """
     file = Path(folder) / WEIGHTS
-    shapes = {PREFIX + name: matrix.shape for name, matrix in model.adapter_parameters().items()}
+    shapes = {name: matrix.shape for name, matrix in model.adapter_parameters().items()}
+    ours = family.tensor_name or (lambda stored: stored)
     try:
         with safetensors.safe_open(str(file), framework="np") as handle:
-            found = {name: tuple(handle.get_slice(name).get_shape()) for name in handle.keys()}  # noqa: SIM118
+            stored = {ours(name.removeprefix(PREFIX)): name for name in handle.keys()}  # noqa: SIM118
+            found = {name: tuple(handle.get_slice(there).get_shape()) for name, there in stored.items()}
             for name in sorted(shapes.keys() | found.keys()):
                 expected, got = shapes.get(name), found.get(name)
                 if expected is None or got != expected:
                     wanted = "is not in this model's adapter" if expected is None else f"must be {expected}"
                     there = "is missing" if got is None else f"has shape {got}"
                     raise CheckpointError(
-                        f"{file}: tensor {name!r} {there}, {wanted}: an adapter for another model?"
+                        f"{file}: tensor {stored.get(name, PREFIX + name)!r} {there}, {wanted}: an adapter for another "
+                        "model?"
                     )
-            arrays = {name: handle.get_tensor(name).astype(np.float32) for name in shapes}
+            arrays = {name: handle.get_tensor(stored[name]).astype(np.float32) for name in shapes}
     except CheckpointError:
         raise
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{file}: cannot be read: {error}") from error
     for name, matrix in model.adapter_parameters().items():
-        matrix[...] = arrays[PREFIX + name]
+        matrix[...] = arrays[name]

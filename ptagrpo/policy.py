@@ -332,7 +332,7 @@ class Policy:
             write_model_files(Path(folder), self.model, self.config, self.tokenizer, self.generation_config or None,
                               more_files=self._processor_files())  # fmt: skip
             return
-        lora.write_adapter(Path(folder), self.model, self.lora_config)
+        lora.write_adapter(Path(folder), self.model, self.lora_config, self.config.family)
         for name, data in self.tokenizer.files().items():
             (Path(folder) / name).write_bytes(data)
 
@@ -362,7 +362,7 @@ class Policy:
         """
         self.add_adapter(lora.read_config(Path(folder)))
         try:
-            lora.read_weights(Path(folder), self.model)
+            lora.read_weights(Path(folder), self.model, self.config.family)
         except BaseException:
             self.model.remove_adapter()
             self.lora_config = None
@@ -438,7 +438,7 @@ class Policy:
             if self.lora_config is None:
                 load_weights(self.model, self.config, Path(source))
             else:
-                lora.read_weights(Path(source), self.model)
+                lora.read_weights(Path(source), self.model, self.config.family)
             return
         own, other = self.named_weights(), source.named_weights()
         shapes = {name: weight.shape for name, weight in other.items()}

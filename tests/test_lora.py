@@ -188,6 +188,7 @@ def test_an_adapter_for_another_model_is_refused_by_tensor(tmp_path):
     ("options", "message"),
     [({"r": 0}, "r: expected a positive integer"), ({"lora_dropout": 1.0}, "below 1"),
      ({"target_modules": ["q_prj"]}, "Did you mean 'q_proj'"), ({"target_modules": []}, "at least one module"),
+     ({"target_modules": "q_prj"}, "Did you mean 'q_proj'"), ({"target_modules": "("}, "no regular expression"),
      ({"lora_alpha": float("nan")}, "lora_alpha")],
 )  # fmt: skip
 def test_configurations_that_are_refused(options, message):
@@ -195,6 +196,15 @@ def test_configurations_that_are_refused(options, message):
         LoraConfig(**options)
     with pytest.raises(ConfigError, match=message):
         LoraConfig.of(options)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [("q_proj", ["q_proj"]), (r".*\.(up|down)_proj", ["up_proj", "down_proj"]),
+     (r"model\.language_model\.layers\.\d+\.self_attn\..*", ["q_proj", "k_proj", "v_proj", "o_proj"])],
+)  # fmt: skip
+def test_targets_by_a_regular_expression(pattern, found):
+    assert LoraConfig(target_modules=pattern).target_modules == found
 
 
 def sft(folder, model, **options):
@@ -293,6 +303,7 @@ def test_gradients_and_logits_against_peft(case, tmp_path):
     config = model_oracle.case_config(case)
     from ptagrpo.models import ModelConfig
 
+    family = ModelConfig.from_dict(config).family
     weights = model_oracle.random_weights(ModelConfig.from_dict(config).parameter_shapes(), 11)
     sequences = model_oracle.random_tokens(config["vocab_size"], 11, (9, 33))
     rslora = "qwen3" in case
@@ -320,7 +331,7 @@ def test_gradients_and_logits_against_peft(case, tmp_path):
     model = core_model(config, weights)
     ours = lora.read_config(tmp_path / "peft")
     model.add_adapter(ours.r, ours.scale, ours.target_modules)
-    lora.read_weights(tmp_path / "peft", model)
+    lora.read_weights(tmp_path / "peft", model, family)
     logprobs, gradients = gradients_of(model, sequences)
     assert abs(-float(logprobs.astype(np.float64).mean()) - loss.item() / count) < 1e-5 * loss.item() / count
     for sequence, truth in zip(sequences, logits, strict=True):
@@ -333,7 +344,7 @@ def test_gradients_and_logits_against_peft(case, tmp_path):
             mine = gradients[name.removeprefix(lora.PREFIX).replace(".default", "")]
             assert apart(mine, p.grad.numpy()) < 2e-5, name  # one product more in the chain than a weight has
     (tmp_path / "ours").mkdir()
-    lora.write_adapter(tmp_path / "ours", model, ours)
+    lora.write_adapter(tmp_path / "ours", model, ours, family)
     back = (
         peft.PeftModel.from_pretrained(model_oracle.build(config, weights), tmp_path / "ours").double().eval()
     )

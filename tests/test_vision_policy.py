@@ -12,7 +12,7 @@ import tokenizers
 import vision_helpers
 
 import ptagrpo
-from ptagrpo import PTAGRPOConfig, PTAGRPOTrainer, SFTConfig, SFTTrainer
+from ptagrpo import PTAGRPOConfig, PTAGRPOTrainer, SFTConfig, SFTTrainer, _core
 from ptagrpo.errors import ConfigError, DataError
 from ptagrpo.io import read_jsonl
 from ptagrpo.records import Encoded, Question
@@ -211,6 +211,46 @@ def test_an_adapter_beside_the_tower(tmp_path):
     trainer.train()
     assert all(np.array_equal(weight, before[name]) for name, weight in policy.model.parameters().items())
     assert any(weight.any() for name, weight in policy.named_weights().items() if "lora_B" in name)
+
+
+def test_adapters_go_to_peft_and_back(tmp_path):
+    """Logits of an adapted model on text, ours against PEFT's on transformers in float64, in both directions."""
+    for module in ("torch", "transformers", "peft"):
+        pytest.importorskip(module, reason=f"{module} is not installed: PEFT is the yardstick")
+    import model_oracle
+    import peft
+    import torch
+    import vision_oracle
+
+    policy = make_policy()
+    config = policy.config.to_dict()
+    weights = {name: weight.copy() for name, weight in policy.model.parameters().items()}
+    policy.add_adapter(ptagrpo.LoraConfig(r=3, lora_alpha=5, target_modules=["q_proj", "up_proj", "down_proj"]))
+    generator = np.random.default_rng(4)
+    for matrix in policy.model.adapter_parameters().values():
+        matrix[...] = 0.3 * generator.standard_normal(matrix.shape)
+    policy.save(tmp_path / "ours")
+    ids = np.array([5, 9, 4, 11, 30, 2], np.int32)
+    forest = _core.Forest(ids, np.array([0, 6], np.int32), np.array([-1], np.int32))
+    ours = policy.model.logits(forest, np.arange(6, dtype=np.int32))
+    theirs = peft.PeftModel.from_pretrained(vision_oracle.build(config, weights), tmp_path / "ours").double().eval()
+    adapted = [name for name, _ in theirs.named_parameters() if "lora_" in name]
+    assert len(adapted) == len(policy.model.adapter_parameters()) and not any("visual" in name for name in adapted)
+    with torch.no_grad():
+        truth = model_oracle.logits(theirs, ids).numpy()
+        assert np.abs(ours - truth).max() < 1e-4 * np.abs(truth).max()
+        for _, p in theirs.named_parameters():
+            p.requires_grad_(True)
+        for name, p in theirs.named_parameters():
+            if "lora_B" in name:
+                p.mul_(-0.5)
+        truth = model_oracle.logits(theirs, ids).numpy()
+    theirs.save_pretrained(tmp_path / "theirs")
+    other = make_policy()
+    other.load_adapter(tmp_path / "theirs")
+    assert other.lora_config.target_modules == ["q_proj", "up_proj", "down_proj"]
+    found = other.model.logits(forest, np.arange(6, dtype=np.int32))
+    assert np.abs(found - truth).max() < 1e-4 * np.abs(truth).max() and np.abs(found - ours).max() > 1e-3
 
 
 def test_evaluation_on_questions_with_images(tmp_path):

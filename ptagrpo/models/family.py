@@ -36,6 +36,7 @@ class FamilySpec:
     flatten: brings a config.json's dict into one layout before anything else reads it; raises ConfigError.
     vision: the tower of a (flattened) config.json; None: the family reads text only. See docs/vision.md.
     tensor_name: our name of a tensor, from its name in a file; None: the same.
+    language_model: where transformers' module has the decoder, for the files of adapters; ours is `model.`.
     unrotated: layers without rotary embedding, from a config.json; None: there are none.
     """
 
@@ -48,6 +49,7 @@ class FamilySpec:
     flatten: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     vision: Callable[[Mapping[str, Any]], VisionConfig] | None = None
     tensor_name: Callable[[str], str] | None = None
+    language_model: str = "model."
     unrotated: Callable[[Mapping[str, Any]], tuple[int, ...]] | None = None
 
 

@@ -63,4 +63,5 @@ FAMILY = FamilySpec(
     flatten=_flatten,
     vision=_vision,
     tensor_name=_name,
+    language_model="model.language_model.",
 )
