@@ -112,6 +112,17 @@ def test_a_cache_holds_what_was_planned():
     assert cache.bytes == _core.plan_bytes(config.core_config("bfloat16"), forest, "all", forest, 4)["cache"]
 
 
+def test_images_are_counted_where_there_is_a_tower():
+    """One image that fills the prompt; Qwen2.5-VL-7B's tower, 512 tokens of 28 x 28 pixels."""
+    from vision_helpers import CONFIG
+
+    tree = Tree(2, 2, 30, 24)
+    parts = estimate(Setup(ModelConfig.from_dict(CONFIG), "lora"), tree).parts
+    model = _core.Model(ModelConfig.from_dict(CONFIG).core_config("bfloat16", "bfloat16"))
+    assert parts["images"] == model.see_bytes(np.array([[10, 12]], np.int32))  # 5 x 6 tokens
+    assert "images" not in estimate(Setup(ModelConfig.from_dict(MIDDLE), "lora"), tree).parts
+
+
 def test_full_size_models_cost_nothing_to_estimate():
     sizes = {
         method: estimate(Setup(ModelConfig.from_dict(QWEN3_14B), method), Tree(), 24 * GIB)

@@ -189,6 +189,18 @@ def test_a_tower_beside_frozen_weights_sees_nearly_the_same(weights):
     assert plain.frozen_bytes() == []
 
 
+def test_bytes_of_seeing_are_those_that_it_takes():
+    model = core_model(CONFIG)
+    pictures = pictures_of(sequences())
+    grids = np.array([picture.grid for picture in pictures], np.int32)
+    before = model.memory()["scratch"]
+    see(model, pictures)
+    assert 0 <= model.memory()["scratch"] - before - model.see_bytes(grids) < 64
+    assert model.see_bytes(grids[:1]) < model.see_bytes(grids) < model.see_bytes(grids, True)
+    with pytest.raises(ValueError, match="whole number of squares"):
+        model.see_bytes(np.array([[3, 8]], np.int32))
+
+
 def test_what_does_not_fit_is_refused():
     model = core_model(CONFIG)
     pictures = make_sequence(((4, 6),), 3)[1]

@@ -176,6 +176,8 @@ pta_code pta_model_train_tower(pta_model *m, bool train, pta_error *err);
  * drops it). PTA_E_STATE: no tower, or keep for a frozen one; PTA_E_VALUE: grids. */
 pta_code pta_model_see(pta_model *m, const float *pixels, const int32_t (*grids)[2], int64_t images, bool keep, float *out,
                        pta_error *err);
+/* Bytes that see, and with keep see_backward, take beyond the weights and what they return; -1: no memory, or bad grids. */
+int64_t pta_model_see_bytes(const pta_model *m, const int32_t (*grids)[2], int64_t images, bool keep);
 /* Rows of the record, or -1 without one. */
 int64_t pta_model_seen_rows(const pta_model *m);
 /* Add the tower's gradients of dout[rows, C]. Consumes the record. PTA_E_STATE: none, or the weights changed since. */

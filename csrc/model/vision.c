@@ -129,6 +129,17 @@ pta_code pta_model_see(pta_model *m, const float *pixels, const int32_t (*grids)
     return code;
 }
 
+int64_t pta_model_see_bytes(const pta_model *m, const int32_t (*grids)[2], int64_t images, bool keep) {
+    pta_tower_tape t = {.keep = keep};
+    pta_tower_scratch s;
+    pta_cursor counter = {0};
+    if (pta_windows_create(&t.windows, &m->config.vision, grids, images, &(pta_error){0})) return -1;
+    pta_tower_tape_layout(&t, &counter, &m->config.vision);
+    if (keep) pta_tower_scratch_layout(&s, &counter, &m->config.vision, &t.windows);
+    pta_windows_free(&t.windows);
+    return counter.used;
+}
+
 int64_t pta_model_seen_rows(const pta_model *m) {
     const int64_t side = m->config.vision.merge;
     return m->seen ? m->seen->tape.windows.T / (side * side) : -1;

@@ -44,14 +44,18 @@ Py_ssize_t pta_py_config_ints(PyObject *value, const char *what, int64_t *to, Py
 
 PyObject *pta_py_model_train_tower(PyObject *model, PyObject *train);
 PyObject *pta_py_model_see(PyObject *model, PyObject *args, PyObject *kwargs);
+PyObject *pta_py_model_see_bytes(PyObject *model, PyObject *args, PyObject *kwargs);
 PyObject *pta_py_model_see_backward(PyObject *model, PyObject *dout);
 PyObject *pta_py_model_input_gradients(PyObject *model, PyObject *ignored);
 PyObject *pta_py_get_tower_trained(PyObject *model, void *closure);
-extern const char pta_py_train_tower_doc[], pta_py_see_doc[], pta_py_see_backward_doc[], pta_py_input_gradients_doc[];
+extern const char pta_py_train_tower_doc[], pta_py_see_doc[], pta_py_see_bytes_doc[], pta_py_see_backward_doc[],
+    pta_py_input_gradients_doc[];
 
 #define PTA_PY_VISION_METHODS                                                                                      \
     {"train_tower", pta_py_model_train_tower, METH_O, pta_py_train_tower_doc},                                      \
     {"see", (PyCFunction)(void (*)(void))pta_py_model_see, METH_VARARGS | METH_KEYWORDS, pta_py_see_doc},          \
+    {"see_bytes", (PyCFunction)(void (*)(void))pta_py_model_see_bytes, METH_VARARGS | METH_KEYWORDS,              \
+     pta_py_see_bytes_doc},                                                                                        \
     {"see_backward", pta_py_model_see_backward, METH_O, pta_py_see_backward_doc},                                  \
     {"input_gradients", pta_py_model_input_gradients, METH_NOARGS, pta_py_input_gradients_doc}
 #define PTA_PY_VISION_GETTERS                                                                                      \

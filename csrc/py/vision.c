@@ -153,6 +153,30 @@ PyObject *pta_py_model_see(PyObject *object, PyObject *args, PyObject *kwargs) {
     return pta_py_raise(&err);
 }
 
+const char pta_py_see_bytes_doc[] = PyDoc_STR(
+    "see_bytes(grids, keep=False) -> int\n\n"
+    "Bytes that see(pixels, grids, keep), and with keep see_backward, take beyond the weights and what they return.\n\n"
+    "Raises:\n"
+    "    ValueError: grids. RuntimeError: no tower.");
+PyObject *pta_py_model_see_bytes(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"grids", "keep", NULL};
+    const pta_model *m = ((pta_py_model *)object)->model;
+    PyObject *grids_in;
+    int keep = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|p:see_bytes", names, &grids_in, &keep)) return NULL;
+    const npy_intp pairs[2] = {-1, 2};
+    PyArrayObject *grids = pta_py_array(grids_in, "grids", NPY_INT32, 2, pairs, "(images, 2)");
+    if (!grids) return NULL;
+    if (!m->config.vision.depth) {
+        PyErr_SetString(PyExc_RuntimeError, "the model has no vision tower");
+        return NULL;
+    }
+    const int64_t bytes = pta_model_see_bytes(m, PyArray_DATA(grids), PyArray_DIM(grids, 0), keep);
+    if (bytes >= 0) return PyLong_FromLongLong(bytes);
+    PyErr_SetString(PyExc_ValueError, "grids: an image is no whole number of squares, or too large");
+    return NULL;
+}
+
 const char pta_py_see_backward_doc[] = PyDoc_STR(
     "see_backward(drows)\n\n"
     "Add to gradients() those of the tower, from float32[rows, hidden_size], the gradient of what see(..., keep=True) gave,\n"

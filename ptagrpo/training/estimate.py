@@ -7,6 +7,7 @@ keeps from step to step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -189,7 +190,8 @@ def _estimate(setup: Setup, tree: Tree, keep: Keep) -> Estimate:
         tree.num_plans * tree.cots_per_plan,
         decode_rows(setup, tree.max_completion_length, MEMORY_BUDGET // 2),
     )
-    sizes = _core.plan_bytes(setup.core_config, forest, keep, forest, rows, **setup.adapter)
+    grids = _images(setup.config, tree.max_prompt_length)
+    sizes = _core.plan_bytes(setup.core_config, forest, keep, forest, rows, **setup.adapter, grids=grids)
     reference = 0
     if setup.beta > 0.0 and setup.method == "full":  # with an adapter it is the model without it
         reference = sizes["weights"] + sizes["packed"] + sizes["forward"]
@@ -203,9 +205,18 @@ def _estimate(setup: Setup, tree: Tree, keep: Keep) -> Estimate:
         "activations": sizes["activations"],
         "KV cache": sizes["cache"],
         "sampling": sizes["decode"],
+        **({"images": sizes["tower"]} if grids is not None else {}),
         "threads": sizes["fixed"],
     }
     return Estimate(parts, keep)
+
+
+def _images(config: ModelConfig, tokens: int) -> np.ndarray | None:
+    """The grid of patches of one image that fills a prompt of `tokens` tokens, nearly square; None: no vision tower."""
+    if config.vision is None:
+        return None
+    rows, side = math.isqrt(tokens), config.vision.spatial_merge_size
+    return np.array([[side * rows, side * (tokens // rows)]], np.int32)
 
 
 def largest_group(setup: Setup, tree: Tree, memory: int) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import numpy as np
+
 from .. import _core
 from ..environment import gib, machine_memory, parse_memory, resident_memory
 from ..errors import ConfigError
@@ -63,13 +65,16 @@ class MemoryPlan:
         chosen, targets = self._args.gradient_checkpointing, len(batch.target)
         kinds: dict[bool | None, tuple[Literal["all", "inputs"], ...]]
         kinds = {None: ("all", "inputs"), True: ("inputs",), False: ("all",)}
+        grids = np.array([picture.grid for picture in batch.pictures], np.int32).reshape(-1, 2)
+        seeing = self._model.see_bytes(grids, self._model.tower_trained) if len(grids) else 0
         for mode in kinds[chosen]:
-            needed = _core.train_bytes(self._model, batch.forest, targets, mode)
+            needed = _core.train_bytes(self._model, batch.forest, targets, mode) + seeing
             if needed <= self.budget:
                 return mode
         raise ConfigError(
             f"a micro-batch of {batch.num_tokens} tokens needs {gib(needed)} for activations"
-            f"{' even with gradient_checkpointing' if mode == 'inputs' else ''}, but {gib(max(0, self.budget))} are "
+            f"{' even with gradient_checkpointing' if mode == 'inputs' else ''}"
+            f"{f' ({gib(seeing)} of them for its images)' if seeing else ''}, but {gib(max(0, self.budget))} are "
             f"left of max_memory ({self._args.max_memory or '80 % of what was free'}) beside weights, gradients, "
             "moments and sampling. Give more memory (max_memory), smaller micro-batches (max_tokens_per_micro_batch), "
             "shorter or fewer responses to a question, or gradient_checkpointing=True"
