@@ -5,7 +5,7 @@
 
 #include "kernel.h"
 
-enum { GROUP = PTA_FROZEN_GROUP, WIDTH = PTA_PANEL, SCALES = WIDTH * sizeof(pta_bf16) };
+enum { STEPS = 8, GROUP = PTA_FROZEN_GROUP, WIDTH = PTA_PANEL, SCALES = WIDTH * sizeof(pta_bf16) };
 
 static int64_t group_bytes(pta_frozen_kind kind) {
     return kind == PTA_FROZEN_BF16   ? GROUP * WIDTH * (int64_t)sizeof(pta_bf16)
@@ -24,14 +24,14 @@ static char *group_at(const pta_frozen *f, int64_t panel, int64_t group) {
 }
 
 /* q of a row's group w[GROUP] (zeros behind its end), and Σ (w − q·scale)². In 16 fixed sums: the same on every CPU. */
-PTA_CLONES static float quantise(int8_t *restrict q, const float *restrict w, float scale, float most) {
+PTA_CLONES static float quantise(int8_t *restrict q, const float *restrict w, float scale, float least, float most) {
     float sums[16] = {0};
     const float inverse = 1.0f / scale;
     for (int k = 0; k < GROUP; k += 16)
         for (int l = 0; l < 16; l++) {
             float x = rintf(w[k + l] * inverse);
             x = x > most ? most : x;
-            x = x < -most ? -most : x;
+            x = x < least ? least : x;
             q[k + l] = (int8_t)x;
             const float miss = w[k + l] - x * scale;
             sums[l] += miss * miss;
@@ -41,8 +41,8 @@ PTA_CLONES static float quantise(int8_t *restrict q, const float *restrict w, fl
     return sum;
 }
 
-/* The scale of least squared error, among a few below the one that reaches the largest weight where steps are coarse; a
- * bfloat16, 0 for zeros. q: with that scale. */
+/* The scale of least squared error; a bfloat16, 0 for zeros. Where steps are coarse, among a few below the one that reaches
+ * the largest weight, of both signs: -8 has no positive counterpart. q: with that scale. */
 static pta_bf16 best_scale(int8_t *q, const float *w, float most) {
     float largest = 0.0f;
     for (int k = 0; k < GROUP; k++) largest = fabsf(w[k]) > largest ? fabsf(w[k]) : largest;
@@ -50,12 +50,14 @@ static pta_bf16 best_scale(int8_t *q, const float *w, float most) {
     if (largest / most < 1e-30f) return 0;
     int8_t tried[GROUP];
     pta_bf16 best = 0;
-    float least = INFINITY;
-    for (int step = 0; step < (most > 7.0f ? 1 : 8); step++) {
-        const pta_bf16 scale = pta_round_bf16(largest / most * (1.0f - 0.05f * (float)step));
-        const float error = quantise(tried, w, pta_widen(scale), most);
-        if (error < least) {
-            least = error, best = scale;
+    const bool coarse = most == 7.0f;
+    float smallest = INFINITY;
+    for (int step = 0; step < (coarse ? 2 * STEPS : 1); step++) {
+        const float factor = 1.0f - 0.05f * (float)(step / 2), sign = step % 2 ? -1.0f : 1.0f;
+        const pta_bf16 scale = pta_round_bf16(sign * factor * largest / most);
+        const float error = quantise(tried, w, pta_widen(scale), coarse ? -8.0f : -most, most);
+        if (error < smallest) {
+            smallest = error, best = scale;
             memcpy(q, tried, GROUP);
         }
     }
