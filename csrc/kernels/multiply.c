@@ -18,7 +18,9 @@ enum {
     PAD = 64,             /* bytes between packed rows: a cache line, so that rows fall into different cache sets */
     TOGETHER = 64,        /* rows of b, or of a transposed a, that are packed together */
     AHEAD = 6,            /* blocks of columns of a that are fetched before they are packed */
-    NARROW = 1024         /* a row of a float matrix of at most so many bytes is read where it stands, not packed */
+    NARROW = 1024,        /* a row of a float matrix of at most so many bytes is read where it stands, not packed */
+    WIDE = 3072,          /* the same for a result of at most FEW columns: packed rows would be read too seldom to pay */
+    FEW = 512
 };
 
 typedef struct {
@@ -95,7 +97,8 @@ static plan make_plan(const pta_team *team, const pta_product *p) {
     choose_grid(&plan, row_blocks, pta_min(plan.column_step, pta_round_up(p->columns, PTA_PANEL)) / PTA_PANEL);
 
     plan.private = row_blocks * per_block <= PRIVATE;
-    plan.direct = p->a.dtype == PTA_F32 && k->a_size == 4 && k->step == 1 && k->row_step == 1 && p->a.ld * 4 <= NARROW;
+    plan.direct = p->a.dtype == PTA_F32 && k->a_size == 4 && k->step == 1 && k->row_step == 1 &&
+                  p->a.ld * 4 <= (p->columns <= FEW ? WIDE : NARROW);
     char *shared = pta_team_shared(team), *own = team->scratch;
     plan.packed_a = plan.private ? own : shared;
     plan.packed_b = own + PRIVATE;
