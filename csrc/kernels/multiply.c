@@ -319,14 +319,12 @@ void pta_multiply(const pta_team *team, const pta_product *p) {
         return;
     }
     const plan plan = make_plan(team, p);
-    bool used = false; /* shared memory, by an earlier part */
     const bool shares = (!plan.private && !plan.direct) || plan.chained;
     for (int64_t column = 0; column < p->columns; column += plan.column_step)
         for (int64_t row = 0; row < p->rows; row += plan.row_step)
             for (int64_t depth_at = 0; depth_at < p->depth; depth_at += plan.depth_step) {
                 const part t = take_part(&plan, row, column, depth_at);
-                if (used && shares) pta_team_barrier(team);
-                used = true;
+                if (shares) pta_team_barrier(team); /* nobody works any more on what lies there */
                 if (plan.direct) {
                     /* nothing to pack */
                 } else if (plan.private) {

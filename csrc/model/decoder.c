@@ -19,12 +19,10 @@ static const pta_layer *gradients_of(const pta_model *m, int64_t l) {
     return m->adapter ? &none : &m->grads.layers[l];
 }
 
-/* dw += …, where W is trained. Ends with a barrier. */
+/* dw += …, where W is trained. */
 static void weight_gradient(const pta_team *team, const pta_model *m, float *dw, pta_matrix dy, pta_matrix x, int64_t T,
                             int64_t N, int64_t K) {
-    if (!dw) return;
-    pta_linear_dweight(team, dw, dy, x, T, N, K, m->config.dtype);
-    pta_team_barrier(team);
+    if (dw) pta_linear_dweight(team, dw, dy, x, T, N, K, m->config.dtype);
 }
 
 /* From a->input up to a->gate_up: all that backward needs. */
