@@ -54,6 +54,14 @@ def spaced(x, extra):
     return room[:, : x.shape[1]]
 
 
+def placed(x, shift):
+    """The same floats, `shift` of them behind the beginning of a cache line."""
+    room = np.empty(x.size + 32, np.float32)
+    first = -room.ctypes.data // 4 % 16 + shift
+    room[first : first + x.size] = x.reshape(-1)
+    return room[first : first + x.size].reshape(x.shape)
+
+
 def operands(product, M, N, K, seed=0):
     """a and b as float32, and the shape of the result."""
     rng = np.random.default_rng(seed)
@@ -144,6 +152,15 @@ def test_a_weight_gradient_does_not_depend_on_its_neighbours(own, dtype):
     part = np.ascontiguousarray(dy[:, 7:20]), np.ascontiguousarray(x[:, 33:71])
     got = run("dweight", dtype, *part, (13, 38), old=np.zeros((13, 38), np.float32))
     assert np.array_equal(got, whole[7:20, 33:71])
+
+
+@pytest.mark.parametrize("product", ["dinput", "dweight"])
+def test_an_operand_gives_the_same_bits_where_it_stands_and_packed(own, product):
+    """Rows of floats that begin cache lines are multiplied where they stand, others are packed first."""
+    a, b, size = operands(product, 90, 70, 96)
+    zero = np.zeros(size, np.float32)
+    there, packed = (run(product, "float32", a, placed(b, shift), size, old=zero) for shift in (0, 4))
+    assert np.array_equal(there, packed)
 
 
 @pytest.mark.parametrize("product", PRODUCTS)

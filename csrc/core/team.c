@@ -17,7 +17,7 @@ struct pta_team_common {
     _Alignas(LINE) atomic_int phase;
     atomic_int sleepers;
     _Alignas(LINE) atomic_llong next; /* pta_team_next; restarted by the last thread that arrives */
-    _Alignas(LINE) bool stop;         /* written by thread 0 between two barriers */
+    _Alignas(LINE) bool stop[2];      /* verdicts of polls in even and in odd phases, written by thread 0 */
     void *shared;
     char *own;                        /* PTA_TEAM_SCRATCH bytes for each thread */
     int size;
@@ -43,11 +43,11 @@ void pta_team_barrier(const pta_team *team) {
 }
 
 bool pta_team_interrupted(const pta_team *team, pta_error *err) {
-    if (team->id == 0) team->common->stop = pta_poll_interrupt(err) != PTA_OK;
+    /* A verdict is overwritten two phases later at the earliest: the barrier between comes after everybody has read it. */
+    bool *stop = &team->common->stop[atomic_load_explicit(&team->common->phase, memory_order_relaxed) & 1];
+    if (team->id == 0) *stop = pta_poll_interrupt(err) != PTA_OK;
     pta_team_barrier(team);
-    bool stop = team->common->stop;
-    pta_team_barrier(team); /* nobody may poll again before everybody has read */
-    return stop;
+    return *stop;
 }
 
 void *pta_team_shared(const pta_team *team) { return team->common->shared; }

@@ -38,7 +38,7 @@ void pta_team_barrier(const pta_team *team);
 bool pta_team_interrupted(const pta_team *team, pta_error *err);
 
 /* PTA_TEAM_SHARED bytes that all threads see, 2 MiB aligned. Contents belong to one operation: it may use them from its
- * first barrier-separated step to its last. */
+ * first barrier to its end. */
 void *pta_team_shared(const pta_team *team);
 
 /* Work that is handed out item by item, in order, to whoever is free. The counter restarts at every barrier:

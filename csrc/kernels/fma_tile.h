@@ -21,7 +21,7 @@ PTA_INLINE void add_step(lanes s[][2], const float *const *a, int64_t stride, co
 /* R rows and 2 · LANES columns; R and pairs are constants at every call. */
 PTA_INLINE void registers(const pta_tile *t, int row, int column, const int R, const bool pairs) {
     lanes s[TILE_ROWS][2];
-    const int64_t stride = t->row_stride, step = t->step_stride;
+    const int64_t stride = t->row_stride, step = t->step_stride, b_step = pairs ? PTA_PANEL : t->b_stride;
     const float *a[TILE_ROWS / 3 + 1], *b = (const float *)t->b + column;
     float *c = t->c + row * t->ldc + column;
     const char *ahead = t->ahead;
@@ -31,7 +31,7 @@ PTA_INLINE void registers(const pta_tile *t, int row, int column, const int R, c
             s[i][v] = (lanes){0};
             if (t->accumulate) s[i][v] = *(const lanes_of_c *)(c + i * t->ldc + v * LANES);
         }
-    for (int64_t k = 0; k < t->depth; k += pairs ? 2 : 1, b += PTA_PANEL) {
+    for (int64_t k = 0; k < t->depth; k += pairs ? 2 : 1, b += b_step) {
         __builtin_prefetch(ahead);
         __builtin_prefetch(ahead + 64);
         ahead += t->ahead_step;

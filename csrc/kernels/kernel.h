@@ -7,8 +7,8 @@
  * Forms, in words of 4 bytes:
  *   a  element (row, step) at row · row_stride + step · step_stride; a step is one float, or a pair of bfloat16
  *      (depths 2s and 2s + 1) for kernels that multiply pairs. 64-byte aligned rows where step_stride is 1.
- *   b  a panel [step][32]: floats, or pairs of bfloat16. 64-byte aligned. Packed weights are such panels, one after
- *      the other, each over the whole depth.
+ *   b  a panel [step][32]: floats, whose steps are b_stride apart, or pairs of bfloat16. 64-byte aligned. Packed weights
+ *      are such panels, one after the other, each over the whole depth.
  * Where the depth is padded to `step`, both operands hold zeros.
  */
 #ifndef PTA_KERNELS_KERNEL_H
@@ -33,6 +33,7 @@ typedef struct {
     bool accumulate; /* begin with c, else with 0 */
     const void *a, *b;
     int64_t row_stride, step_stride;
+    int64_t b_stride; /* of floats; pairs lie side by side */
     int64_t depth;
     const char *ahead; /* what to prefetch meanwhile: two lines from here, ahead_step bytes further at every step of b */
     int64_t ahead_step;

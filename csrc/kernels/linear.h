@@ -7,8 +7,9 @@
  * dimension, in order, beginning at 0 or, when `accumulate`, at the old value. It depends on its row, its column and the
  * kernel alone: not on M, not on the neighbours, not on the number of threads, not on blocking.
  *
- * No operation fails. All are team operations (core/team.h): barriers inside where shared scratch is used; the caller
- * puts one after. m, n, k of 0 are allowed.
+ * No operation fails. All are team operations (core/team.h): barriers inside where shared scratch is used, the first before
+ * it is written, so that products which do not read each other's results need none between them; the caller puts one
+ * after. m, n, k of 0 are allowed.
  */
 #ifndef PTA_KERNELS_LINEAR_H
 #define PTA_KERNELS_LINEAR_H

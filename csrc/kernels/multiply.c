@@ -19,7 +19,9 @@ enum {
     TOGETHER = 64,        /* rows of b, or of a transposed a, that are packed together */
     AHEAD = 6,            /* blocks of columns of a that are fetched before they are packed */
     STREAM = 12 << 10,    /* bytes ahead in a stream of weights: what comes from memory while a core waits for one line */
-    NARROW = 1024         /* a row of a float matrix of at most so many bytes is read where it stands, not packed */
+    NARROW = 1024,        /* a row of a float matrix of at most so many bytes is read where it stands, not packed */
+    WIDE = 3072,          /* the same for a result of at most FEW columns: packed rows would be read too seldom to pay */
+    FEW = 512             /* and for b, where the result has at most FEW rows */
 };
 
 typedef struct {
@@ -30,7 +32,7 @@ typedef struct {
     int64_t row_step, column_step;  /* of a part */
     bool chained;                   /* sums wait in `chain` between blocks: the result cannot hold them */
     bool private;
-    bool direct;                    /* a is read where it stands */
+    bool direct, direct_b;          /* a, b is read where it stands */
     int64_t row_threads, column_threads; /* the grid; further threads have nothing to do */
     char *packed_a, *packed_b;
     float *chain; /* [row_step][columns of the part, padded] */
@@ -96,7 +98,10 @@ static plan make_plan(const pta_team *team, const pta_product *p) {
     choose_grid(&plan, row_blocks, pta_min(plan.column_step, pta_round_up(p->columns, PTA_PANEL)) / PTA_PANEL);
 
     plan.private = row_blocks * per_block <= PRIVATE;
-    plan.direct = p->a.dtype == PTA_F32 && k->a_size == 4 && k->step == 1 && k->row_step == 1 && p->a.ld * 4 <= NARROW;
+    plan.direct = p->a.dtype == PTA_F32 && k->a_size == 4 && k->step == 1 && k->row_step == 1 &&
+                  p->a.ld * 4 <= (p->columns <= FEW ? WIDE : NARROW);
+    plan.direct_b = p->b.data && p->b.dtype == PTA_F32 && k->b_size == 4 && k->step == 1 && p->rows <= FEW &&
+                    p->b.ld * 4 <= WIDE && p->columns % PTA_PANEL == 0 && ((uintptr_t)p->b.data | p->b.ld * 4) % 64 == 0;
     char *shared = pta_team_shared(team), *own = team->scratch;
     plan.packed_a = plan.private ? own : shared;
     plan.packed_b = own + PRIVATE;
@@ -241,6 +246,7 @@ static void do_tile(const plan *plan, const part *t, pta_tile *tile, int64_t row
 
 static const char *panel_of_b(const plan *plan, const part *t, int64_t panel, int64_t first_of_group, int64_t k0) {
     const pta_kernel *k = plan->kernel;
+    if (plan->direct_b) return pta_at(plan->p->b, t->depth_at + k0, t->column + panel * PTA_PANEL).data;
     if (!plan->p->packed) return plan->packed_b + (panel - first_of_group) * plan->block * PTA_PANEL * k->b_size;
     int64_t at = (t->column / PTA_PANEL + panel) * plan->p->packed_depth + t->depth_at + k0;
     return plan->p->packed + at * PTA_PANEL * k->b_size;
@@ -271,9 +277,10 @@ static void do_block(const plan *plan, const part *t, int64_t first, int64_t las
     int64_t depth = pta_min(plan->block, t->depth - k0);
     int64_t reused = REUSED / row_block_bytes(k, depth);
     if (reused < 1) reused = 1;
-    pta_tile tile = {.depth = pta_round_up(depth, k->step), .accumulate = p->accumulate || t->depth_at + k0 > 0};
+    pta_tile tile = {.depth = pta_round_up(depth, k->step), .accumulate = p->accumulate || t->depth_at + k0 > 0,
+                     .b_stride = plan->direct_b ? p->b.ld : PTA_PANEL};
     set_strides(plan, depth, &tile.row_stride, &tile.step_stride);
-    if (!p->packed) pack_group(plan, t, first, last, k0, depth);
+    if (!p->packed && !plan->direct_b) pack_group(plan, t, first, last, k0, depth);
     for (int64_t r0 = t->first_row_block; r0 < t->last_row_block; r0 += reused) {
         int64_t r1 = pta_min(r0 + reused, t->last_row_block), count = r1 - r0;
         for (int64_t panel = first; panel < last; panel++) {
@@ -317,14 +324,12 @@ void pta_multiply(const pta_team *team, const pta_product *p) {
         return;
     }
     const plan plan = make_plan(team, p);
-    bool used = false; /* shared memory, by an earlier part */
     const bool shares = (!plan.private && !plan.direct) || plan.chained;
     for (int64_t column = 0; column < p->columns; column += plan.column_step)
         for (int64_t row = 0; row < p->rows; row += plan.row_step)
             for (int64_t depth_at = 0; depth_at < p->depth; depth_at += plan.depth_step) {
                 const part t = take_part(&plan, row, column, depth_at);
-                if (used && shares) pta_team_barrier(team);
-                used = true;
+                if (shares) pta_team_barrier(team); /* nobody works any more on what lies there */
                 if (plan.direct) {
                     /* nothing to pack */
                 } else if (plan.private) {

@@ -66,12 +66,30 @@ PTA_INLINE void pta_across_as_pairs(uint32_t *to, const int width, pta_matrix fr
     }
 }
 
+typedef float pta_four __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* Four rows of four floats of w to four columns of a panel. */
+PTA_INLINE void pta_square_across(float *to, const float *w, int64_t ld) {
+    const pta_four a = *(const pta_four *)w, b = *(const pta_four *)(w + ld);
+    const pta_four c = *(const pta_four *)(w + 2 * ld), d = *(const pta_four *)(w + 3 * ld);
+    const pta_four ac = {a[0], c[0], a[1], c[1]}, bd = {b[0], d[0], b[1], d[1]};
+    const pta_four ac2 = {a[2], c[2], a[3], c[3]}, bd2 = {b[2], d[2], b[3], d[3]};
+    *(pta_four *)to = (pta_four){ac[0], bd[0], ac[1], bd[1]};
+    *(pta_four *)(to + PTA_PANEL) = (pta_four){ac[2], bd[2], ac[3], bd[3]};
+    *(pta_four *)(to + 2 * PTA_PANEL) = (pta_four){ac2[0], bd2[0], ac2[1], bd2[1]};
+    *(pta_four *)(to + 3 * PTA_PANEL) = (pta_four){ac2[2], bd2[2], ac2[3], bd2[3]};
+}
+
 /* w[columns, depth] to a panel of floats or of pairs: blocks of 16 depths at a time, which are a cache line of w. */
 PTA_INLINE void pta_weights_as_floats(float *to, const float *w, int64_t ld, int64_t columns, int64_t depth) {
-    for (int64_t k0 = 0; k0 < depth; k0 += 16)
-        for (int64_t j = 0; j < PTA_PANEL; j++)
+    for (int64_t k0 = 0; k0 < depth; k0 += 16) {
+        const bool whole = columns == PTA_PANEL && k0 + 16 <= depth;
+        for (int64_t j = 0; whole && j < PTA_PANEL; j += 4)
+            for (int64_t k = k0; k < k0 + 16; k += 4) pta_square_across(to + k * PTA_PANEL + j, w + j * ld + k, ld);
+        for (int64_t j = 0; !whole && j < PTA_PANEL; j++)
             for (int64_t k = k0; k < depth && k < k0 + 16; k++)
                 to[k * PTA_PANEL + j] = j < columns ? w[j * ld + k] : 0.0f;
+    }
 }
 
 PTA_INLINE void pta_weights_as_pairs(uint32_t *to, const float *w, int64_t ld, int64_t columns, int64_t depth,

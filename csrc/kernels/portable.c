@@ -15,7 +15,7 @@ PTA_INLINE void tile(const pta_tile *t, int rows, const bool pairs) {
                 const pta_bf16 *b = (const pta_bf16 *)t->b + k / 2 * 2 * PTA_PANEL + k % 2;
                 for (int j = 0; j < PTA_PANEL; j++) s[j] += x * pta_widen(b[2 * j]);
             } else {
-                const float *b = (const float *)t->b + k * PTA_PANEL;
+                const float *b = (const float *)t->b + k * t->b_stride;
                 for (int j = 0; j < PTA_PANEL; j++) s[j] += x * b[j];
             }
         }

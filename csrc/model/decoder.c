@@ -19,12 +19,10 @@ static const pta_layer *gradients_of(const pta_model *m, int64_t l) {
     return m->adapter ? &none : &m->grads.layers[l];
 }
 
-/* dw += …, where W is trained. Ends with a barrier. */
+/* dw += …, where W is trained. */
 static void weight_gradient(const pta_team *team, const pta_model *m, float *dw, pta_matrix dy, pta_matrix x, int64_t T,
                             int64_t N, int64_t K) {
-    if (!dw) return;
-    pta_linear_dweight(team, dw, dy, x, T, N, K, m->config.dtype);
-    pta_team_barrier(team);
+    if (dw) pta_linear_dweight(team, dw, dy, x, T, N, K, m->config.dtype);
 }
 
 /* From a->input up to a->gate_up: all that backward needs. */
@@ -87,32 +85,34 @@ void pta_backward_layout(pta_backward_scratch *s, pta_cursor *cursor, const pta_
     s->dnormed = pta_take_floats(cursor, T * c->C);
     s->dqkv = pta_take_floats(cursor, T * width);
     s->dwide = pta_take_matrix(cursor, T, larger(c->F, c->H * c->D), c->dtype);
-    s->dgate_up = pta_take_matrix(cursor, T, 2 * c->F, c->dtype);
     s->reduce = pta_take_floats(cursor, PTA_ROW_BLOCKS * larger(c->C, width + 2 * c->D));
     s->attention = pta_take(cursor, pta_attention_backward_bytes(rows, c->H, c->K, c->D));
 }
 
-/* x += down·swiglu(norm(x)): s->dx from the gradient of the layer's output to that of a->middle. */
+/* x += down·swiglu(norm(x)): s->dx from the gradient of the layer's output to that of a->middle. Of the widest matrices none is
+ * there twice: the product takes the place of its gradient, and the gradient of gate and up that of a->gate_up. */
 static void mlp_backward(const pta_team *team, const pta_model *m, const pta_tape *t, int64_t l,
                          const pta_backward_scratch *s) {
     const pta_config *c = &m->config;
     const pta_activations *a = &t->layers[l];
     const pta_layer *w = &m->weights.layers[l], *g = gradients_of(m, l);
     int64_t T = t->forest->T, C = c->C, F = c->F;
-    pta_matrix dx = pta_f32(s->dx, C), dproduct = s->dwide;
+    const pta_matrix dx = pta_f32(s->dx, C), dgate_up = a->gate_up;
+    pta_matrix dproduct = s->dwide;
     dproduct.ld = F;
+    const pta_matrix product = dproduct;
     pta_product_dinput(team, m, l, PTA_DOWN, dproduct, dx, T);
     if (pta_adapter_of(m)) pta_swiglu_forward(team, t->product, a->gate_up, T, F);
     pta_team_barrier(team);
     pta_adapter_backward(team, m, l, PTA_GROUP_DOWN, dproduct, dx, t->product, &t->adapter, T);
-    pta_swiglu_backward(team, s->dgate_up, t->product, dproduct, a->gate_up, T, F);
+    pta_swiglu_backward(team, dgate_up, product, dproduct, a->gate_up, T, F);
     pta_rmsnorm_forward(team, t->normed, NULL, a->middle, w->post_norm, T, C, c->eps);
     pta_team_barrier(team);
-    weight_gradient(team, m, g->down, dx, t->product, T, C, F);
-    weight_gradient(team, m, g->gate_up, s->dgate_up, t->normed, T, 2 * F, C);
-    pta_product_dinput(team, m, l, PTA_GATE_UP, pta_f32(s->dnormed, C), s->dgate_up, T);
+    weight_gradient(team, m, g->down, dx, product, T, C, F);
+    weight_gradient(team, m, g->gate_up, dgate_up, t->normed, T, 2 * F, C);
+    pta_product_dinput(team, m, l, PTA_GATE_UP, pta_f32(s->dnormed, C), dgate_up, T);
     pta_team_barrier(team);
-    pta_adapter_backward(team, m, l, PTA_GROUP_GATE_UP, pta_f32(s->dnormed, C), s->dgate_up, t->normed, &t->adapter, T);
+    pta_adapter_backward(team, m, l, PTA_GROUP_GATE_UP, pta_f32(s->dnormed, C), dgate_up, t->normed, &t->adapter, T);
     pta_rmsnorm_backward(team, s->dx, g->post_norm, s->dnormed, a->middle, a->rstd_middle, w->post_norm, s->reduce, T, C);
 }
 

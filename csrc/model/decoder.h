@@ -10,7 +10,6 @@ typedef struct {
     float *dnormed;   /* [T, C] */
     float *dqkv;      /* [T, (H+2K)·D] */
     pta_matrix dwide; /* [T, max(F, H·D)] gradient of the product, or of the attention's output */
-    pta_matrix dgate_up; /* [T, 2F] */
     float *reduce;    /* partial sums over rows */
     void *attention;  /* scratch of attention's backward */
 } pta_backward_scratch;
@@ -20,7 +19,7 @@ void pta_backward_layout(pta_backward_scratch *s, pta_cursor *cursor, const pta_
 
 /* Embedding and all layers: fills the tape up to t->output. True when interrupted (for the whole team). */
 bool pta_layers_forward(const pta_team *team, const pta_model *m, const pta_tape *t, pta_error *err);
-/* s->dx: gradient of t->output -> all gradients of the layers and of the embedding. */
+/* s->dx: gradient of t->output -> all gradients of the layers and of the embedding. Uses the tape up. */
 bool pta_layers_backward(const pta_team *team, const pta_model *m, const pta_tape *t, const pta_backward_scratch *s,
                          pta_error *err);
 

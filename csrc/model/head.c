@@ -58,6 +58,13 @@ static pta_code judge(pta_head_pass *p, int64_t first, int64_t R, pta_error *err
     return p->loss(p->context, first, R, p->logprobs + first, p->entropies + first, p->chunk.dlogprobs, err);
 }
 
+/* This thread's rows of x[R, C] = 0 */
+static void clear_rows(const pta_team *team, float *x, int64_t R, int64_t C) {
+    int64_t first, last;
+    pta_team_share(team, R, 1, &first, &last);
+    memset(x + first * C, 0, (size_t)((last - first) * C) * sizeof(float));
+}
+
 /* The chunk's dlogits and what follows from them: gradients of head and norm, and of the rows of t->output. */
 static void chunk_backward(const pta_team *team, const pta_head_pass *p, int64_t first, int64_t R) {
     pta_model *m = p->m;
@@ -66,12 +73,9 @@ static void chunk_backward(const pta_team *team, const pta_head_pass *p, int64_t
     pta_matrix dlogits = pta_f32(k->logits, c->V);
     pta_logprobs_backward(team, k->logits, k->dlogprobs, p->dentropies ? p->dentropies + first : NULL, k->lse,
                           p->entropies + first, p->t->target + first, R, c->V, 1.0f / p->t->temperature);
-    if (team->id == 0) memset(k->dgathered, 0, (size_t)(R * c->C) * sizeof(float));
+    clear_rows(team, k->dgathered, R, c->C);
     pta_team_barrier(team);
-    if (!m->adapter) {
-        pta_linear_dweight(team, m->grads.head, dlogits, k->normed, R, c->V, c->C, c->dtype);
-        pta_team_barrier(team);
-    }
+    if (!m->adapter) pta_linear_dweight(team, m->grads.head, dlogits, k->normed, R, c->V, c->C, c->dtype);
     pta_product_dinput(team, m, 0, PTA_HEAD, pta_f32(k->dnormed, c->C), dlogits, R);
     pta_team_barrier(team);
     pta_rmsnorm_backward(team, k->dgathered, m->grads.norm, k->dnormed, k->gathered, k->rstd, m->weights.norm, k->reduce,
@@ -84,11 +88,7 @@ static void chunk_backward(const pta_team *team, const pta_head_pass *p, int64_t
 bool pta_head_run(const pta_team *team, pta_head_pass *p, pta_error *err) {
     const pta_config *c = &p->m->config;
     const pta_tape *t = p->t;
-    if (p->loss) {
-        int64_t from, to;
-        pta_team_share(team, t->forest->T, 1, &from, &to);
-        memset(p->dx + from * c->C, 0, (size_t)((to - from) * c->C) * sizeof(float));
-    }
+    if (p->loss) clear_rows(team, p->dx, t->forest->T, c->C);
     for (int64_t first = 0; first < t->N; first += p->chunk.rows) {
         int64_t R = t->N - first < p->chunk.rows ? t->N - first : p->chunk.rows;
         pta_head_logits(team, p->m, t, &p->chunk, t->source + first, R, p->chunk.logits);

@@ -20,19 +20,20 @@ void pta_layer_qkv(const pta_team *team, const pta_model *m, int64_t layer, cons
     rotation = pta_layer_rotation(m, layer, rotation);
     const pta_heads heads = pta_layer_heads(m, layer, rotation);
     pta_rmsnorm_forward(team, s->normed, a->rstd_input, a->input, m->weights.layers[layer].input_norm, T, c->C, c->eps);
+    pta_copy_rows(team, a->middle, a->input, T, c->C);
     pta_team_barrier(team);
-    pta_product_forward(team, m, layer, PTA_QKV, pta_f32(s->projected, pta_qkv_width(c)), s->normed, T, false);
+    float *to = a->qkv.dtype == PTA_F32 ? a->qkv.data : s->projected; /* floats turn where they lie */
+    const pta_matrix projected = pta_f32(to, pta_qkv_width(c));
+    pta_product_forward(team, m, layer, PTA_QKV, projected, s->normed, T, false);
     pta_team_barrier(team);
-    pta_adapter_forward(team, m, layer, PTA_GROUP_QKV, pta_f32(s->projected, pta_qkv_width(c)), s->normed, &s->adapter, T);
-    pta_heads_forward(team, a->qkv, a->raw, a->rstd_heads, s->projected, &heads, rotation.line, T);
+    pta_adapter_forward(team, m, layer, PTA_GROUP_QKV, projected, s->normed, &s->adapter, T);
+    pta_heads_forward(team, a->qkv, a->raw, a->rstd_heads, to, &heads, rotation.line, T);
     pta_team_barrier(team);
 }
 
 void pta_layer_gate_up(const pta_team *team, const pta_model *m, int64_t layer, const pta_activations *a,
                        const pta_layer_scratch *s, int64_t T) {
     const pta_config *c = &m->config;
-    pta_copy_rows(team, a->middle, a->input, T, c->C);
-    pta_team_barrier(team);
     pta_product_forward(team, m, layer, PTA_O, pta_f32(a->middle, c->C), a->attention, T, true);
     pta_team_barrier(team);
     pta_adapter_forward(team, m, layer, PTA_GROUP_O, pta_f32(a->middle, c->C), a->attention, &s->adapter, T);

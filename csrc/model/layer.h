@@ -13,14 +13,15 @@
 /* Scratch of T rows. */
 typedef struct {
     pta_matrix normed, product; /* [T, C], [T, F], of the model's dtype */
-    float *projected;           /* [T, (H+2K)·D] */
+    float *projected;           /* [T, (H+2K)·D]; not used in float32 */
     pta_adapter_scratch adapter;
 } pta_layer_scratch;
 
-/* a->input -> a->qkv (and rstd_input, raw, rstd_heads where they are not NULL). */
+/* a->input -> a->qkv (and rstd_input, raw, rstd_heads where they are not NULL), and a->middle, which is the input so far (may
+ * be a->input). */
 void pta_layer_qkv(const pta_team *team, const pta_model *m, int64_t layer, const pta_activations *a,
                    const pta_layer_scratch *s, pta_rotation rotation, int64_t T);
-/* a->input and a->attention -> a->middle (may be a->input), a->gate_up. */
+/* a->attention, added to a->middle; then a->gate_up. */
 void pta_layer_gate_up(const pta_team *team, const pta_model *m, int64_t layer, const pta_activations *a,
                        const pta_layer_scratch *s, int64_t T);
 /* a->middle and a->gate_up -> out[T, C] (may be a->middle). */

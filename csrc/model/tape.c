@@ -33,7 +33,7 @@ static void lay_out(pta_tape *t, pta_cursor *c, const pta_model *m) {
     }
     t->normed = pta_take_matrix(c, T, k->C, k->dtype);
     t->product = pta_take_matrix(c, T, k->F, k->dtype);
-    t->projected = pta_take_floats(c, T * pta_qkv_width(k));
+    t->projected = k->dtype == PTA_F32 ? NULL : pta_take_floats(c, T * pta_qkv_width(k));
     t->pages = pta_take(c, pta_attention_pages(&t->rows, k->K, k->D));
     pta_adapter_layout(&t->adapter, c, m, T);
     if (t->forest->extra.axes) pta_rotation_layout(&t->rotation_room, c, k, T);

@@ -31,7 +31,7 @@ struct pta_tape {
     float *output;       /* [T, C] residual stream after the last layer */
     pta_matrix normed;   /* [T, C] scratch */
     pta_matrix product;  /* [T, F] scratch */
-    float *projected;    /* [T, (H+2K)·D] scratch: q, k, v as the product leaves them */
+    float *projected;    /* [T, (H+2K)·D] scratch: q, k, v as the product leaves them; NULL in float32 */
     void *pages;         /* scratch of attention */
     pta_rotation_room rotation_room; /* of a forest whose rows have three positions */
     pta_rotation rotation;

@@ -54,7 +54,7 @@ void pta_heads_backward(const pta_team *team, float *dqkv, float *dbias, float *
 /* y[T,F] = silu(gate) · up, with gate_up[T, 2F] = [gate | up] */
 void pta_swiglu_forward(const pta_team *team, pta_matrix y, pta_matrix gate_up, int64_t T, int64_t F);
 /* dgate_up[T,2F] from dy[T,F]; dgate_up may be gate_up itself. product[T,F], forward's result, is formed again where
- * product.data is not NULL. */
+ * product.data is not NULL; it may be dy itself. */
 void pta_swiglu_backward(const pta_team *team, pta_matrix dgate_up, pta_matrix product, pta_matrix dy,
                          pta_matrix gate_up, int64_t T, int64_t F);
 

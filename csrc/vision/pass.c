@@ -71,9 +71,7 @@ static void product_backward(const pta_team *team, const pta_tower *tower, int64
     int64_t N, K;
     pta_tower_shape(tower->config, matrix, &N, &K);
     pta_linear_dweight(team, tower->grads->matrices[matrix], dy, x, T, N, K, tower->config->dtype);
-    pta_team_barrier(team);
-    if (!dx.data) return;
-    pta_linear_dinput(team, dx, dy, tower->weights->matrices[matrix], T, N, K, tower->config->dtype, false);
+    if (dx.data) pta_linear_dinput(team, dx, dy, tower->weights->matrices[matrix], T, N, K, tower->config->dtype, false);
     pta_team_barrier(team);
 }
 
