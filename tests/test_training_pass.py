@@ -159,6 +159,7 @@ def test_memory_plan_keeps_inputs_where_all_does_not_fit_and_refuses_what_cannot
 
     class Batch:
         num_tokens = T
+        pictures = ()
 
     Batch.forest, Batch.target = forest, target
     sizes = {keep: _core.train_bytes(model, forest, len(target), keep) for keep in ("all", "inputs")}
