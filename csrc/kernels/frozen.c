@@ -41,20 +41,20 @@ PTA_CLONES static float quantise(int8_t *restrict q, const float *restrict w, fl
     return sum;
 }
 
-/* The scale of least squared error; a bfloat16, 0 for zeros. Where steps are coarse, among a few below the one that reaches
- * the largest weight, of both signs: -8 has no positive counterpart. q: with that scale. */
+/* The scale of least squared error; a bfloat16, 0 for zeros. Where steps are coarse, among a few with which the largest weight
+ * becomes -8 or 7, or a little more; so what was dequantised is quantised to itself. q: with that scale. */
 static pta_bf16 best_scale(int8_t *q, const float *w, float most) {
     float largest = 0.0f;
-    for (int k = 0; k < GROUP; k++) largest = fabsf(w[k]) > largest ? fabsf(w[k]) : largest;
+    for (int k = 0; k < GROUP; k++) largest = fabsf(w[k]) > fabsf(largest) ? w[k] : largest;
     memset(q, 0, GROUP);
-    if (largest / most < 1e-30f) return 0;
+    if (fabsf(largest) / most < 1e-30f) return 0;
     int8_t tried[GROUP];
     pta_bf16 best = 0;
     const bool coarse = most == 7.0f;
     float smallest = INFINITY;
     for (int step = 0; step < (coarse ? 2 * STEPS : 1); step++) {
-        const float factor = 1.0f - 0.05f * (float)(step / 2), sign = step % 2 ? -1.0f : 1.0f;
-        const pta_bf16 scale = pta_round_bf16(sign * factor * largest / most);
+        const float whole = coarse && step % 2 ? largest / -8.0f : largest / most;
+        const pta_bf16 scale = pta_round_bf16(whole * (1.0f - 0.05f * (float)(step / 2)));
         const float error = quantise(tried, w, pta_widen(scale), coarse ? -8.0f : -most, most);
         if (error < smallest) {
             smallest = error, best = scale;

@@ -1,6 +1,6 @@
 /* Weights that are not trained, kept in one small form only: bfloat16, or integers of 8 or 4 bits with a scale for every 64
  * inputs of a row:  W[n, k] = q · scale[n, k / 64],  q in [-127, 127] or [-8, 7], scale a bfloat16
- * (of 4 bits, of either sign).
+ * of either sign.
  *
  * Products widen a block of it at a time into the form of the kernels and use their tiles, so that their bits depend on what
  * linear.h says and nothing else, and a product equals that with the dequantised W, which pta_frozen_get gives.
