@@ -112,6 +112,13 @@ class ChainsTask:
                 base.save(folder / COLD / "model")
         return Policy.from_pretrained(folder / kind / "model")
 
+    def check_start(self, kind: str) -> None:
+        """Both starts can be made."""
+
+    def untrained(self) -> Policy:
+        """A model of the size that is trained."""
+        return stages.new_policy(0)
+
     def _check_identity(self, folder: Path) -> None:
         file, mine = folder / "start.json", self.identity()
         if file.exists():

@@ -61,6 +61,8 @@ class DataTask:
         """What decides the start and the questions."""
         return {
             "task": "data",
+            "model": self._settings.model,
+            "base_model": self._settings.base_model,
             "train": questions_fingerprint(self._train),
             "test": questions_fingerprint(self._test),
             "reward_funcs": list(self._settings.reward_funcs),
@@ -76,12 +78,19 @@ class DataTask:
 
     def start(self, seed: int, kind: str) -> Policy:
         """The model, freshly read."""
-        name = self._settings.base_model if kind == BASE else self._settings.model
-        if name is None:
+        self.check_start(kind)
+        return Policy.from_pretrained(str(self._settings.base_model if kind == BASE else self._settings.model))
+
+    def check_start(self, kind: str) -> None:
+        """Refuse a start that the file does not name."""
+        if kind == BASE and self._settings.base_model is None:
             raise ConfigError(
                 "study: data: a start without the cold start needs base_model, the model before it"
             )
-        return Policy.from_pretrained(name)
+
+    def untrained(self) -> Policy:
+        """A model of the size that is trained."""
+        return Policy.from_pretrained(self._settings.model)
 
     def _read(self, name: str) -> list[Question]:
         source = getattr(self._settings, name)
