@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,7 @@ def test_analysis_of_made_up_cells():
     assert ahead["mcnemar"]["only_b"] == [0, 0, 0] and max(ahead["mcnemar"]["p_holm"]) < 0.01
     assert verdict(ahead) == "a is ahead"
     assert same["p_questions"] == same["p_holm"] == 1.0 and verdict(same).startswith("not decided")
+    assert verdict({**same, "detectable": 0.0}).startswith("not decided: the two are equal on every question")
     results["b"][1]["start"] = "other"
     with pytest.raises(ConfigError, match="seed 1 began from different weights"):
         analyse(results, [("a", "b")])
@@ -283,6 +285,33 @@ def test_mistakes_in_a_study_file_are_explained(tmp_path, text, message):
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         StudySpec.from_yaml(tmp_path / "s.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("chains: {slip: high}", "slip: got 'high'"),
+        ("chains: {good_enough: 2}", "good_enough: got 2, expected from 0 to 1"),
+        ("chains: {lengths: 3}", "lengths: expected a list of numbers, got 3"),
+        ("chains: {lengths: []}", "lengths: expected a list of numbers"),
+        ("chains: {stop: [a]}", "stop: expected a list of numbers"),
+        ("chains: {base_steps: x}", "base_steps: expected a whole number of at least 1, got 'x'"),
+        ("eval_temperature: hot", "eval_temperature: expected a number"),
+        ("eval_top_p: 1.5", "eval_top_p: expected a number from 0 to 1, got 1.5"),
+        ("output_dir: 3", "output_dir: expected a folder, got 3"),
+        ("settings: {num_plans: two}", "num_plans: expected int, got 'two'"),
+        ("settings: {num_plans: 0}", "must be positive"),
+        ("methods: {grpo: {algorithm: grp}}", "algorithm: got 'grp', expected one of .*Did you mean 'grpo'"),
+        ("task: data\ndata: {model: m, train_dataset: 3, eval_dataset: q}", "train_dataset: expected text, got 3"),
+        ("task: data\ndata: {model: m, train_dataset: q, eval_dataset: q, reward_funcs: r}", "expected a list of"),
+        ("task: data\ndata: {model: m, train_dataset: q, eval_dataset: q, columns: [a]}", "columns: expected"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_a_message_and_no_traceback(tmp_path, capsys, text, message):
+    (tmp_path / "s.yaml").write_text(text)
+    assert main(["compare", str(tmp_path / "s.yaml"), "--methods", "pta_grpo,grpo"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error) and "Error" not in error and not (tmp_path / "study_output").exists()
 
 
 def test_mistakes_that_show_later(tmp_path):

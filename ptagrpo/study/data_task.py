@@ -41,6 +41,14 @@ class DataSettings:
         for name in ("model", "train_dataset", "eval_dataset"):
             if not values.get(name):
                 raise ConfigError(f"study: data: {name} is needed")
+        for name in ("model", "base_model", "train_dataset", "eval_dataset", "data_format"):
+            if not isinstance(values.get(name), (str, type(None))):
+                raise ConfigError(f"study: data: {name}: expected text, got {values[name]!r}")
+        listed = values.get("reward_funcs") or ()
+        if isinstance(listed, str) or not all(isinstance(name, str) for name in listed):
+            raise ConfigError(f"study: data: reward_funcs: expected a list of names, got {listed!r}")
+        if not isinstance(values.get("columns") or {}, Mapping):
+            raise ConfigError(f"study: data: columns: expected ours: theirs, got {values['columns']!r}")
         return cls(**values)
 
 
