@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import training_toys
+import yaml
 
 from ptagrpo.cli import main
 from ptagrpo.errors import ConfigError, ResumeError
@@ -18,6 +20,7 @@ from ptagrpo.study import cell as cells
 from ptagrpo.study.analysis import verdict
 from ptagrpo.study.budget import Budget
 from ptagrpo.study.spec import check_fair, configuration
+from ptagrpo.study.variants import START
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "study"
 TINY = {
@@ -244,6 +247,7 @@ def test_analysis_of_made_up_cells():
     assert ahead["mcnemar"]["only_b"] == [0, 0, 0] and max(ahead["mcnemar"]["p_holm"]) < 0.01
     assert verdict(ahead) == "a is ahead"
     assert same["p_questions"] == same["p_holm"] == 1.0 and verdict(same).startswith("not decided")
+    assert verdict({**same, "detectable": 0.0}).startswith("not decided: the two are equal on every question")
     results["b"][1]["start"] = "other"
     with pytest.raises(ConfigError, match="seed 1 began from different weights"):
         analyse(results, [("a", "b")])
@@ -281,6 +285,33 @@ def test_mistakes_in_a_study_file_are_explained(tmp_path, text, message):
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         StudySpec.from_yaml(tmp_path / "s.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("chains: {slip: high}", "slip: got 'high'"),
+        ("chains: {good_enough: 2}", "good_enough: got 2, expected from 0 to 1"),
+        ("chains: {lengths: 3}", "lengths: expected a list of numbers, got 3"),
+        ("chains: {lengths: []}", "lengths: expected a list of numbers"),
+        ("chains: {stop: [a]}", "stop: expected a list of numbers"),
+        ("chains: {base_steps: x}", "base_steps: expected a whole number of at least 1, got 'x'"),
+        ("eval_temperature: hot", "eval_temperature: expected a number"),
+        ("eval_top_p: 1.5", "eval_top_p: expected a number from 0 to 1, got 1.5"),
+        ("output_dir: 3", "output_dir: expected a folder, got 3"),
+        ("settings: {num_plans: two}", "num_plans: expected int, got 'two'"),
+        ("settings: {num_plans: 0}", "must be positive"),
+        ("methods: {grpo: {algorithm: grp}}", "algorithm: got 'grp', expected one of .*Did you mean 'grpo'"),
+        ("task: data\ndata: {model: m, train_dataset: 3, eval_dataset: q}", "train_dataset: expected text, got 3"),
+        ("task: data\ndata: {model: m, train_dataset: q, eval_dataset: q, reward_funcs: r}", "expected a list of"),
+        ("task: data\ndata: {model: m, train_dataset: q, eval_dataset: q, columns: [a]}", "columns: expected"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_a_message_and_no_traceback(tmp_path, capsys, text, message):
+    (tmp_path / "s.yaml").write_text(text)
+    assert main(["compare", str(tmp_path / "s.yaml"), "--methods", "pta_grpo,grpo"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error) and "Error" not in error and not (tmp_path / "study_output").exists()
 
 
 def test_mistakes_that_show_later(tmp_path):
@@ -325,3 +356,60 @@ def test_own_model_and_data_from_the_command_line(tmp_path, capsys, monkeypatch)
     assert "data=4 − data=2" in capsys.readouterr().out
     assert main(["ablate", str(tmp_path / "study.yaml"), "--output-dir", str(tmp_path / "ablate")]) == 2
     assert "needs base_model" in capsys.readouterr().err
+
+
+def test_a_dry_run_of_a_study_says_what_it_would_take_and_writes_nothing(finished, tmp_path, capsys):
+    folder, *_ = finished
+    (tmp_path / "s.yaml").write_text(json.dumps({**TINY, "seeds": 2}))
+    before = sorted(p for p in folder.rglob("*"))
+    common = ["compare", str(tmp_path / "s.yaml"), "--dry-run"]
+    assert main([*common, "--output_dir", str(folder), "--methods", "pta_grpo,grpo,dapo"]) == 0
+    out = capsys.readouterr().out
+    assert yaml.safe_load(out.partition("\n\n")[0])["chains"] == TINY["chains"]  # the resolved study, as YAML
+    assert "8 cells (2 seeds, the start among them), 2 to be run" in out  # six are finished: only dapo's are left
+    assert "dapo (dapo, from the cold start): a cell takes 6 steps" in out and "MiB" in out
+    assert "looks wrong: learning_rate 0.001 is high" in out and "holds checkpoints" not in out
+    assert sorted(p for p in folder.rglob("*")) == before
+    for command in (["ablate"], ["sweep", "--over", "z=1,2"]):
+        assert main([command[0], *common[1:], *command[1:], "--output_dir", str(tmp_path / "new"), "--seeds", "1",
+                     "--budget", "seconds", "--amount", "150"]) == 0  # fmt: skip
+        trained = 4 if command == ["ablate"] else 2
+        out = capsys.readouterr().out
+        assert f"about {trained * 2.5:.1f} minutes in all" in out
+        assert "about 166667 times" not in out  # the steps are those that the budget allows, not a limit's
+    text = {**TINY, "settings": {**TINY["settings"], "lr_scheduler_type": "linear"}}
+    (tmp_path / "s.yaml").write_text(json.dumps(text))
+    assert main([*common, "--budget", "seconds", "--amount", "9"]) == 2  # refused as the run would be
+    assert "does not say how many steps" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def own_data(tmp_path, **data):
+    training_toys.policy().save(tmp_path / "model")
+    rows = [{"question": q["prompt"], "answer": q["answer"]} for q in training_toys.QUESTIONS]
+    write_jsonl(tmp_path / "q.jsonl", rows)
+    names = {"train_dataset": str(tmp_path / "q.jsonl"), "eval_dataset": str(tmp_path / "q.jsonl")}
+    settings = {**TINY["settings"], "prompt_style": "raw"}
+    data = {"model": str(tmp_path / "model"), **names, **data}
+    return spec(tmp_path / "out", seeds=1, task="data", chains={}, data=data, settings=settings)
+
+
+def test_what_a_study_of_own_data_lacks_is_told_before_the_first_cell(tmp_path, monkeypatch):
+    monkeypatch.setattr(cells, "_evaluate", None)  # a cell that began would fail with another error
+    study = own_data(tmp_path)
+    with pytest.raises(ConfigError, match="needs base_model"):
+        run_study(study, *ablate(study), title="T", say=silent)
+    with pytest.raises(ConfigError, match="asked for 50 training questions, there are 20"):
+        run_study(study, *sweep(study, ["data=5,50"]), title="T", say=silent)
+
+
+def test_another_model_is_another_study(tmp_path, monkeypatch):
+    study = own_data(tmp_path)
+    task = make_task(study)
+    cells.run_cell(study, task, START, 0)
+    monkeypatch.setattr(cells, "_evaluate", None)
+    assert cells.run_cell(study, task, START, 0)["variant"] == "start"  # finished: read, not run
+    training_toys.policy(seed=1).save(tmp_path / "other")
+    other = own_data(tmp_path, model=str(tmp_path / "other"))
+    with pytest.raises(ConfigError, match=r"model: '.*/model' there, '.*/other' now"):
+        cells.run_cell(other, make_task(other), START, 0)

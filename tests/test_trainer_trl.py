@@ -8,7 +8,7 @@ from conftest import make_word_tokenizer
 from training_toys import QUESTIONS, SFT_ROWS, policy, short
 
 from ptagrpo import EarlyStoppingCallback
-from ptagrpo.errors import CheckpointError, ConfigError
+from ptagrpo.errors import CheckpointError, ConfigError, DataError
 from ptagrpo.io import read_jsonl
 from ptagrpo.policy import Policy
 from ptagrpo.training import GRPOConfig, GRPOTrainer, PTAGRPOConfig, SFTConfig, SFTTrainer
@@ -281,6 +281,38 @@ def test_a_run_is_pushed_at_its_end_and_at_checkpoints(tmp_path, hub):
     steps = ["Training in progress, step 2", "Training in progress, step 4", "End of training"]
     assert uploads(hub) == steps and ("branch", "me/team/toy", "dev") in hub.calls
     assert ("upload", "me/team/toy", "End of training", "dev", BASE.num_parameters) in hub.calls
+
+
+def test_no_network_is_told_whatever_the_http_library_calls_it(tmp_path, hub, monkeypatch):
+    class ConnectError(Exception):  # httpx's errors are neither OSError nor RuntimeError
+        pass
+
+    def fail(*_, **__):
+        raise ConnectError("Name or service not known")
+
+    monkeypatch.setattr(hub, "create_repo", fail)
+    with pytest.warns(RuntimeWarning, match="push_to_hub: toy: ConnectError: Name or service"):
+        assert sft(tmp_path / "toy", push_to_hub=True, hub_strategy="end").train().global_step == 6
+
+
+def test_evaluate_takes_other_data_and_another_prefix(tmp_path):
+    trainer = sft(tmp_path / "sft")
+    own = trainer.evaluate()
+    assert trainer.evaluate(SFT_ROWS[16:]) == own
+    other = trainer.evaluate(eval_dataset=SFT_ROWS[:3], metric_key_prefix="test")
+    assert set(other) == {"test_loss", "test_num_tokens"} and other["test_loss"] != own["eval_loss"]
+    trainer = grpo(tmp_path / "grpo")
+    found = trainer.evaluate(eval_dataset=QUESTIONS[:3], metric_key_prefix="test")
+    assert found["test_reward"] == trainer.evaluate(QUESTIONS[:3])["eval_reward"]
+    with pytest.raises(DataError):
+        trainer.evaluate([])
+
+
+def test_how_torch_recomputes_activations_is_nothing_to_refuse():
+    for value in (None, {"use_reentrant": False}, {"use_reentrant": True}):
+        GRPOConfig(gradient_checkpointing=True, gradient_checkpointing_kwargs=value)
+    with pytest.raises(ConfigError, match="gradient_checkpointing_kwargs"):
+        SFTConfig(gradient_checkpointing_kwargs={"preserve_rng_state": True})
 
 
 def test_a_hub_that_is_down_does_not_end_the_run(tmp_path, hub):

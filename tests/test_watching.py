@@ -255,6 +255,8 @@ def test_a_folder_that_is_no_run_is_refused_with_what_lies_below(tmp_path):
         write_page(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
         write_page(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="is a file. Give the output_dir"):
+        write_page(tmp_path / "pta_grpo" / "metrics.jsonl")
 
 
 def test_watching_writes_the_page_again_after_a_change(tmp_path, monkeypatch):

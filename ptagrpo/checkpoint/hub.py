@@ -68,7 +68,7 @@ def resolve_folder(
             cache_dir=cache_dir,
             allow_patterns=list(patterns),
         )
-    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
+    except Exception as error:  # the library raises many kinds, those of its HTTP library among them
         where = "the local cache" if local_files_only else "the hub"
         at = f" at revision {revision!r}" if revision else ""
         reason = (str(error).splitlines() or [""])[0]

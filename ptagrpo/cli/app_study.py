@@ -12,6 +12,12 @@ StudyFolder = Annotated[str | None, typer.Option("--output_dir", help="folder of
 Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="how many seeds, from 0 on")]
 Budget = Annotated[str | None, typer.Option("--budget", help="equal for all: rollouts, tokens or seconds")]
 Amount = Annotated[float | None, typer.Option("--amount", help="how much of the budget a run gets")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry_run", help="print the resolved study, cells, memory, time and what looks wrong; train nothing"
+    ),
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -30,11 +36,13 @@ def add_commands(app: typer.Typer) -> None:
         budget: Budget = None,
         amount: Amount = None,
         output_dir: StudyFolder = None,
+        dry_run: DryRun = False,
     ) -> int | None:
         """Methods against each other: same start, same questions, equal budget, several seeds, tests."""
         from .run_study import run_compare
 
-        return run_compare(study, methods, seeds=seeds, budget=budget, amount=amount, output_dir=output_dir)
+        given = {"seeds": seeds, "budget": budget, "amount": amount, "output_dir": output_dir}
+        return run_compare(study, methods, dry_run=dry_run, **given)
 
     @app.command(
         epilog="Example: ptagrpo sweep configs/study/demo.yaml --over plan_weight=0,0.3,0.5 --over split=12x1,6x2,4x3 "
@@ -53,13 +61,13 @@ def add_commands(app: typer.Typer) -> None:
         budget: Budget = None,
         amount: Amount = None,
         output_dir: StudyFolder = None,
+        dry_run: DryRun = False,
     ) -> int | None:
         """One option at a time over several values; the first value is what the others are compared with."""
         from .run_study import run_sweep
 
-        return run_sweep(
-            study, over, method, seeds=seeds, budget=budget, amount=amount, output_dir=output_dir
-        )
+        given = {"seeds": seeds, "budget": budget, "amount": amount, "output_dir": output_dir}
+        return run_sweep(study, over, method, dry_run=dry_run, **given)
 
     @app.command(epilog="Example: ptagrpo ablate configs/study/demo.yaml --seeds 5")
     def ablate(
@@ -69,8 +77,10 @@ def add_commands(app: typer.Typer) -> None:
         budget: Budget = None,
         amount: Amount = None,
         output_dir: StudyFolder = None,
+        dry_run: DryRun = False,
     ) -> int | None:
         """The method without SFT, without r_format, without r_analytic (the paper's Table 3)."""
         from .run_study import run_ablate
 
-        return run_ablate(study, method, seeds=seeds, budget=budget, amount=amount, output_dir=output_dir)
+        given = {"seeds": seeds, "budget": budget, "amount": amount, "output_dir": output_dir}
+        return run_ablate(study, method, dry_run=dry_run, **given)

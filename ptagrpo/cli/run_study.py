@@ -40,10 +40,15 @@ def _run(study: Path, given: dict[str, Any], make: Callable[[Any], Any], kind: s
     from ..study.tables import note, rich_tables, verdicts
     from .run_training import load_reward
 
-    amount = given.pop("amount")
+    amount, dry_run = given.pop("amount"), given.pop("dry_run")
     spec = StudySpec.from_yaml(study, amount=amount, **given)
     variants, pairs = make(spec)
     title = f"{kind}, {spec.amount:g} {spec.budget} each"
+    if dry_run:
+        from ..study.dry_run import describe
+
+        typer.echo(describe(spec, variants, make_task(spec, load_reward), title=title))
+        return
     try:
         numbers = run_study(
             spec, variants, pairs, title=title, task=make_task(spec, load_reward), say=typer.echo

@@ -80,6 +80,8 @@ def verdict(entry: Mapping[str, Any]) -> str:
     low, high = entry["difference"]["low"], entry["difference"]["high"]
     if entry["p_holm"] <= 0.05 and (low > 0 or high < 0):
         return f"{entry['a'] if low > 0 else entry['b']} is ahead"
+    if entry["detectable"] == 0.0:  # differences without any spread, as of two models that solve nothing
+        return "not decided: the two are equal on every question, which says nothing about what could have shown"
     return f"not decided: a difference below {100 * entry['detectable']:.1f} points would hardly show"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,10 +22,10 @@ from ..evaluation.settings import policy_fingerprint, questions_fingerprint
 from ..io import atomic_write_json
 from ..policy import Policy
 from ..records import Question
-from ..training import GRPOTrainer, PTAGRPOTrainer
+from ..training import GRPOConfig, GRPOTrainer, PTAGRPOTrainer
 from ..training.plan_warnings import PlanWarning
 from .budget import Budget, spent, step_seconds
-from .spec import StudySpec, Variant, configuration
+from .spec import StudySpec, Variant, check_fair, configuration
 
 RESULT = "result.json"
 CURVE = (
@@ -45,11 +45,31 @@ class Task(Protocol):
     def train_questions(self, seed: int, count: int) -> list[Question]: ...
     def test_questions(self, count: int) -> list[Question]: ...
     def start(self, seed: int, kind: str) -> Policy: ...
+    def check_start(self, kind: str) -> None: ...
+    def untrained(self) -> Policy: ...
 
 
 def cell_folder(root: Path, variant: Variant, seed: int) -> Path:
     """Where a cell lives."""
     return root / "cells" / variant.name / f"seed-{seed}"
+
+
+def configurations(spec: StudySpec, variants: Sequence[Variant], task: Task) -> list[GRPOConfig]:
+    """The training configuration of each variant's first seed: all that can be refused before the first cell.
+
+    Raises:
+        ConfigError: settings that contradict each other, a start that the task lacks, or fewer training questions
+            than a variant asks for.
+    """
+    check_fair(spec, list(variants))
+    made = []
+    for variant in variants:
+        task.check_start(variant.start)
+        if variant.train_questions:
+            training_questions(spec, task, variant, 0)
+        made.append(configuration(spec, variant, cell_folder(Path(spec.output_dir), variant, 0) / "run", 0,
+                                  task.settings))  # fmt: skip
+    return made
 
 
 def run_cell(spec: StudySpec, task: Task, variant: Variant, seed: int) -> dict[str, Any]:
@@ -133,25 +153,11 @@ def _finished(file: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
 def _train(
     spec: StudySpec, task: Task, variant: Variant, seed: int, config: Any, policy: Policy
 ) -> tuple[dict[str, float], list[dict[str, float]]]:
-    count = variant.train_questions or spec.train_questions or spec.rollouts * spec.questions_per_rollout
-    questions = task.train_questions(seed, count)
-    if variant.train_questions and len(questions) < variant.train_questions:
-        raise ConfigError(
-            f"study: {variant.name}: asked for {variant.train_questions} training questions, there are "
-            f"{len(questions)}"
-        )
+    questions = training_questions(spec, task, variant, seed)
     unit = {"rollouts": "responses"}.get(spec.budget, spec.budget)
     responses = spec.questions_per_rollout * config.num_generations
     amount = spec.rollouts * responses if spec.budget == "rollouts" else spec.amount
-    trainer_class = PTAGRPOTrainer if algorithms.load(config.algorithm).tree else GRPOTrainer
-    trainer = trainer_class(
-        model=policy,
-        # Where there is an outcome reward, functions are added to it for flat groups as for trees.
-        reward_funcs=list(task.reward_funcs),
-        args=config if config.outcome_reward is not None else config.replace(outcome_reward=1.0),
-        train_dataset=questions,
-        callbacks=[Budget(unit, amount)],
-    )
+    trainer = trainer_of(config, policy, questions, task, [Budget(unit, amount)])
     trainer.train(resume_from_checkpoint="auto")
     root, rows = Path(config.output_dir), trainer.state.log_history
     curve = []
@@ -161,6 +167,32 @@ def _train(
             values = {name: row[name] for name in CURVE if name in row}
             curve.append({"step": row["step"], **used, **values})
     return spent(rows, step_seconds(root, trainer.state.global_step)), curve
+
+
+def training_questions(spec: StudySpec, task: Task, variant: Variant, seed: int) -> list[Question]:
+    count = variant.train_questions or spec.train_questions or spec.rollouts * spec.questions_per_rollout
+    questions = task.train_questions(seed, count)
+    if variant.train_questions and len(questions) < variant.train_questions:
+        raise ConfigError(
+            f"study: {variant.name}: asked for {variant.train_questions} training questions, there are "
+            f"{len(questions)}"
+        )
+    return questions
+
+
+def trainer_of(
+    config: GRPOConfig, policy: Policy, questions: list[Question], task: Task, callbacks: Sequence[Any] = ()
+) -> GRPOTrainer:
+    """The trainer of a cell. Where there is an outcome reward, functions are added to it for flat groups as for
+    trees."""
+    trainer_class = PTAGRPOTrainer if algorithms.load(config.algorithm).tree else GRPOTrainer
+    return trainer_class(
+        model=policy,
+        reward_funcs=list(task.reward_funcs),
+        args=config if config.outcome_reward is not None else config.replace(outcome_reward=1.0),
+        train_dataset=questions,
+        callbacks=callbacks,
+    )
 
 
 def _evaluate(

@@ -21,7 +21,7 @@ from ..policy import Policy
 from ..quickstart import QuickstartSettings, stages
 from ..records import Question
 from ..training import SFTTrainer
-from .spec import BASE, COLD
+from .spec import BASE, COLD, is_number
 
 TEST_SEED = 4_000_000
 
@@ -61,11 +61,28 @@ class ChainsSettings:
             if name not in known:
                 raise ConfigError(f"study: chains: there is no key {name!r}.{did_you_mean(name, known)}")
         settings = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-        if not 0.0 <= settings.slip < 1.0:
-            raise ConfigError(f"study: chains: slip: got {settings.slip!r}, expected from 0 to below 1")
+        settings._check()
         for length in (*settings.lengths, *(settings.base_lengths or ())):
             chains.random_problem(random.Random(0), length)
         return settings
+
+    def _check(self) -> None:
+        if not is_number(self.slip) or not 0.0 <= self.slip < 1.0:
+            raise ConfigError(f"study: chains: slip: got {self.slip!r}, expected from 0 to below 1")
+        if not is_number(self.good_enough) or not 0.0 <= self.good_enough <= 1.0:
+            raise ConfigError(f"study: chains: good_enough: got {self.good_enough!r}, expected from 0 to 1")
+        for name, lowest in (("base_steps", 1), ("cold_steps", 1), ("base_rounds", 0), ("round_steps", 1)):
+            value = getattr(self, name)
+            if not is_number(value) or value != int(value) or value < lowest:
+                raise ConfigError(
+                    f"study: chains: {name}: expected a whole number of at least {lowest}, got {value!r}"
+                )
+        for name in ("lengths", "base_lengths", "stop"):
+            value = getattr(self, name)
+            if name == "base_lengths" and value is None:
+                continue
+            if not isinstance(value, tuple) or not value or not all(map(is_number, value)):
+                raise ConfigError(f"study: chains: {name}: expected a list of numbers, got {value!r}")
 
 
 class ChainsTask:
@@ -111,6 +128,13 @@ class ChainsTask:
                 self._train(base, folder / COLD, seed, self._rows(seed, COLD), kind=COLD)
                 base.save(folder / COLD / "model")
         return Policy.from_pretrained(folder / kind / "model")
+
+    def check_start(self, kind: str) -> None:
+        """Both starts can be made."""
+
+    def untrained(self) -> Policy:
+        """A model of the size that is trained."""
+        return stages.new_policy(0)
 
     def _check_identity(self, folder: Path) -> None:
         file, mine = folder / "start.json", self.identity()

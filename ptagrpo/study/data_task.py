@@ -41,6 +41,14 @@ class DataSettings:
         for name in ("model", "train_dataset", "eval_dataset"):
             if not values.get(name):
                 raise ConfigError(f"study: data: {name} is needed")
+        for name in ("model", "base_model", "train_dataset", "eval_dataset", "data_format"):
+            if not isinstance(values.get(name), (str, type(None))):
+                raise ConfigError(f"study: data: {name}: expected text, got {values[name]!r}")
+        listed = values.get("reward_funcs") or ()
+        if isinstance(listed, str) or not all(isinstance(name, str) for name in listed):
+            raise ConfigError(f"study: data: reward_funcs: expected a list of names, got {listed!r}")
+        if not isinstance(values.get("columns") or {}, Mapping):
+            raise ConfigError(f"study: data: columns: expected ours: theirs, got {values['columns']!r}")
         return cls(**values)
 
 
@@ -61,6 +69,8 @@ class DataTask:
         """What decides the start and the questions."""
         return {
             "task": "data",
+            "model": self._settings.model,
+            "base_model": self._settings.base_model,
             "train": questions_fingerprint(self._train),
             "test": questions_fingerprint(self._test),
             "reward_funcs": list(self._settings.reward_funcs),
@@ -76,12 +86,19 @@ class DataTask:
 
     def start(self, seed: int, kind: str) -> Policy:
         """The model, freshly read."""
-        name = self._settings.base_model if kind == BASE else self._settings.model
-        if name is None:
+        self.check_start(kind)
+        return Policy.from_pretrained(str(self._settings.base_model if kind == BASE else self._settings.model))
+
+    def check_start(self, kind: str) -> None:
+        """Refuse a start that the file does not name."""
+        if kind == BASE and self._settings.base_model is None:
             raise ConfigError(
                 "study: data: a start without the cold start needs base_model, the model before it"
             )
-        return Policy.from_pretrained(name)
+
+    def untrained(self) -> Policy:
+        """A model of the size that is trained."""
+        return Policy.from_pretrained(self._settings.model)
 
     def _read(self, name: str) -> list[Question]:
         source = getattr(self._settings, name)

@@ -9,11 +9,11 @@ from typing import Any
 from ..io import atomic_write_json, atomic_write_text
 from . import tables
 from .analysis import analyse
-from .cell import RESULT, Task, cell_folder, run_cell
+from .cell import RESULT, Task, cell_folder, configurations, run_cell
 from .chains_task import ChainsTask
 from .data_task import DataTask
 from .plots import draw_results, draw_training
-from .spec import StudySpec, Variant, check_fair, configuration
+from .spec import StudySpec, Variant
 from .variants import START, Pairs
 
 
@@ -50,10 +50,8 @@ def run_study(
         ConfigError: settings that contradict each other, or a folder with results of others.
     """
     root = Path(spec.output_dir)
-    check_fair(spec, list(variants))
     task = make_task(spec) if task is None else task
-    for variant in variants:
-        configuration(spec, variant, root, 0, task.settings)
+    configurations(spec, variants, task)
     everything = [START, *variants]
     cells = [(seed, variant) for seed in range(spec.seeds) for variant in everything]
     done = sum((cell_folder(root, variant, seed) / RESULT).exists() for seed, variant in cells)

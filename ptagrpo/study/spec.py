@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,9 +94,7 @@ class StudySpec:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"study: {name}: expected a whole number of at least 1, got {value!r}")
-        if self.seconds is not None and not (
-            isinstance(self.seconds, (int, float)) and not isinstance(self.seconds, bool) and self.seconds > 0
-        ):
+        if self.seconds is not None and not (is_number(self.seconds) and self.seconds > 0):
             raise ConfigError(f"study: seconds: expected a positive number, got {self.seconds!r}")
         for name, choices in (("task", ("chains", "data")), ("budget", BUDGETS)):
             value = getattr(self, name)
@@ -104,6 +103,12 @@ class StudySpec:
                     f"study: {name}: got {value!r}, expected one of {', '.join(choices)}."
                     f"{did_you_mean(str(value), choices)}"
                 )
+        if not isinstance(self.output_dir, str) or not self.output_dir:
+            raise ConfigError(f"study: output_dir: expected a folder, got {self.output_dir!r}")
+        for name, highest in (("eval_temperature", math.inf), ("eval_top_p", 1.0)):
+            value = getattr(self, name)
+            if not is_number(value) or not 0.0 <= value <= highest:
+                raise ConfigError(f"study: {name}: expected a number from 0 to {highest:g}, got {value!r}")
         if getattr(self, self.budget) is None:
             raise ConfigError(
                 f"study: budget '{self.budget}' needs an amount: set {self.budget} in the file, or --amount"
@@ -151,13 +156,28 @@ class StudySpec:
             raise ConfigError("study: 'start' is the model before training; give the method another name")
         if name in self.methods:
             options = dict(self.methods[name])
-            return Variant(name, str(options.pop("algorithm", name)), options)
+            algorithm = str(options.pop("algorithm", name))
+            if algorithm not in algorithms.names():
+                raise ConfigError(
+                    f"study: methods: {name}: algorithm: got {algorithm!r}, expected one of "
+                    f"{', '.join(algorithms.names())}.{did_you_mean(algorithm, algorithms.names())}"
+                )
+            return Variant(name, algorithm, options)
         known = [*self.methods, *algorithms.names()]
         if name not in algorithms.names():
             raise ConfigError(
                 f"there is no method {name!r}; there are {', '.join(known)}.{did_you_mean(name, known)}"
             )
         return Variant(name, name)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number; True and False are none.
+
+    >>> [is_number(value) for value in (1, 0.5, True, "1", float("nan"))]
+    [True, True, False, False, False]
+    """
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_options(where: str, options: Mapping[str, Any]) -> None:
@@ -210,9 +230,12 @@ def configuration(
     options = {**task_settings, **spec.settings, **variant.changes}
     tree = algorithms.load(variant.algorithm).tree
     defaults = algorithms.load("pta_grpo").defaults
-    responses = int(options.get("num_plans", defaults["num_plans"])) * int(
-        options.get("cots_per_plan", defaults["cots_per_plan"])
-    )
+    names = ("num_plans", "cots_per_plan")
+    read = PTAGRPOConfig._prepare({name: options.get(name, defaults[name]) for name in names})
+    plans, chains = (read[name] for name in names)
+    if min(plans, chains) < 1:
+        raise ConfigError(f"study: {variant.name}: num_plans {plans} x cots_per_plan {chains}: both must be positive")
+    responses = plans * chains
     config_class = PTAGRPOConfig if tree else GRPOConfig
     if not tree:
         options = {name: value for name, value in options.items() if name in GRPOConfig.options()}

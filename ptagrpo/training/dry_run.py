@@ -46,7 +46,7 @@ class DryRun:
         lines = [f"{self.steps} optimizer steps of at most {self.tokens_per_step:,} tokens"]
         if self.seconds is not None:
             sampling = ", sampling not counted" if self._rl else ""
-            lines.append(f"about {_duration(self.seconds)} of forward and backward at the most{sampling}")
+            lines.append(f"about {duration(self.seconds)} of forward and backward at the most{sampling}")
         lines += [f"  {size / 1024**2:10,.1f} MiB  {use}" for use, size in self.memory.items()]
         needed = sum(self.memory.values())
         lines.append(f"  {needed / 1024**2:10,.1f} MiB  in all; {available / 1024**2:,.1f} MiB of "
@@ -163,7 +163,8 @@ def describe(trainer: Any, settings: dict[str, Any]) -> str:
     return "\n".join(["# the resolved configuration", text, *DryRun(trainer).lines()])
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in the unit that reads well."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

@@ -35,7 +35,7 @@ def push(policy: Policy, args: TrainingConfig, commit_message: str, *, token: st
                 repo_id=repository.repo_id, folder_path=folder, commit_message=commit_message,
                 revision=args.hub_revision,
             )  # fmt: skip
-    except (OSError, ValueError, RuntimeError, huggingface_hub.errors.HfHubHTTPError) as error:
+    except Exception as error:  # an HTTP library's own kinds too: no network is not always an OSError
         raise CheckpointError(
             f"push_to_hub: {name}: {type(error).__name__}: {error}. Log in with `hf auth login` or set HF_TOKEN; "
             "trainer.push_to_hub() tries again"

@@ -160,8 +160,12 @@ class Trainer:
         """Entered while training and evaluating."""
         return contextlib.nullcontext()
 
-    def evaluate(self) -> dict[str, float]:
-        """Metrics of the evaluation data, with the prefix "eval_"."""
+    def evaluate(self, eval_dataset: Any = None, *, metric_key_prefix: str = "eval") -> dict[str, float]:
+        """Metrics of the evaluation data, or of other data of the same kind, with the prefix and "_" before names.
+
+        Raises:
+            ConfigError: there is neither eval_dataset.
+        """
         raise NotImplementedError
 
     # What the user calls.

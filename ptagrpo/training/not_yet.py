@@ -33,9 +33,10 @@ COMMON: dict[str, NotYet] = {
     **_absent(_CPU, liger_kernel_config=None, torch_empty_cache_steps=None, auto_find_batch_size=False),
     **_absent(_TORCH, torch_compile=False, torch_compile_backend=None, torch_compile_mode=None),
     "use_cache": NotYet(_EITHER, "sampling always keeps keys and values, training never does"),
-    **_absent(
-        "set gradient_checkpointing", gradient_checkpointing_kwargs=None, activation_checkpointing=None
-    ),
+    "gradient_checkpointing_kwargs": NotYet(
+        (None, {"use_reentrant": False}, {"use_reentrant": True}), "set gradient_checkpointing"
+    ),  # how torch does it, the same gradients either way
+    "activation_checkpointing": NotYet((None,), "set gradient_checkpointing"),
     "activation_checkpointing_kwargs": NotYet((None,), "set gradient_checkpointing"),
     "optim": NotYet(("adamw", "adamw_torch", "adamw_torch_fused"), "AdamW is the only optimizer"),
     **_absent("AdamW is the only optimizer, for all weights", optim_args=None, optim_target_modules=None),

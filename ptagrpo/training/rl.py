@@ -99,17 +99,22 @@ class GRPOTrainer(Trainer):
         self._samples = SampleTable()
         self._callbacks.callbacks.insert(-1, self._samples)
 
-    def evaluate(self) -> dict[str, float]:
-        """Sample and score the evaluation questions once; metrics as in training, with the prefix "eval_"."""
-        if not self._eval_questions:
+    def evaluate(self, eval_dataset: Any = None, *, metric_key_prefix: str = "eval") -> dict[str, float]:
+        """Sample and score the evaluation questions once; metrics as in training, with the prefix "eval_".
+
+        Args:
+            eval_dataset: questions other than the trainer's. metric_key_prefix: instead of "eval".
+        """
+        questions = self._eval_questions if eval_dataset is None else self._read(eval_dataset, "eval_dataset")
+        if not questions:
             raise ConfigError("evaluate: there is no eval_dataset")
-        sampler = self._sampler_of(self._eval_questions, self.args.num_generations_eval)
+        sampler = self._sampler_of(questions, self.args.num_generations_eval)
         groups: list[Group] = []
         scored: list[RewardStats] = []
         size = max(1, self.args.per_device_eval_batch_size)
         with self._resources():
-            for start in range(0, len(self._eval_questions), size):
-                rows = range(start, min(start + size, len(self._eval_questions)))
+            for start in range(0, len(questions), size):
+                rows = range(start, min(start + size, len(questions)))
                 part = sampler.sample(rows, draw=-1)
                 scored.append(self._score(part))
                 groups += part
@@ -117,7 +122,7 @@ class GRPOTrainer(Trainer):
         if self._compute_metrics is not None:
             samples = rl_files.completion_rows(self.state.global_step, groups, {})
             metrics = {**metrics, **own_metrics(self._compute_metrics(samples))}
-        return {f"eval_{name}": value for name, value in metrics.items()}
+        return {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
 
     # Set-up.
 

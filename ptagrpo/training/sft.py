@@ -71,9 +71,15 @@ class SFTTrainer(Trainer):
         self._order: tuple[int, np.ndarray] | None = None
         self._data_fingerprint = fingerprints.rows_fingerprint(self._rows)
 
-    def evaluate(self) -> dict[str, float]:
-        """{"eval_loss": mean over all target tokens, nats; "eval_num_tokens": how many targets}."""
+    def evaluate(self, eval_dataset: Any = None, *, metric_key_prefix: str = "eval") -> dict[str, float]:
+        """{"eval_loss": mean over all target tokens, nats; "eval_num_tokens": how many targets}.
+
+        Args:
+            eval_dataset: rows other than the trainer's. metric_key_prefix: instead of "eval".
+        """
         records = self._eval_records
+        if eval_dataset is not None:
+            records = self._encode(load_sft_rows(eval_dataset), "eval_dataset")
         if not records:
             raise ConfigError("evaluate: there is no eval_dataset")
         total = sum(record.num_targets for record in records)
@@ -95,7 +101,7 @@ class SFTTrainer(Trainer):
         metrics: dict[str, float] = {"loss": loss, "num_tokens": total}
         if self._compute_metrics is not None:
             metrics |= own_metrics(self._compute_metrics(seen))
-        return {f"eval_{name}": value for name, value in metrics.items()}
+        return {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
 
     def _encode(self, rows: Sequence[Mapping[str, Any]], name: str) -> list[SFTRecord]:
         args = self.args

@@ -37,7 +37,8 @@ class RunFiles:
         if self.trees or (self.root / METRICS).is_file():
             return
         if not self.root.is_dir():
-            raise DataError("there is no such folder", file=str(self.root))
+            what = "is a file" if self.root.exists() else "there is no such folder"
+            raise DataError(f"{what}. Give the output_dir of a training run", file=str(self.root))
         below = sorted({path.parent.name for path in self.root.glob(f"*/{METRICS}")})
         hint = f"; runs below it: {', '.join(below)}" if below else ""
         raise DataError(
