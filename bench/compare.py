@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,11 @@ class Runs:
 
 
 def interleave(
-    contestants: Sequence[Contestant], rounds: int, together: bool = True, times: int = 1
+    contestants: Sequence[Contestant],
+    rounds: int,
+    together: bool = True,
+    times: int = 1,
+    before: Callable[[str], Any] = lambda name: None,
 ) -> dict[str, Runs]:
     """Run every contestant once a round.
 
@@ -60,6 +64,7 @@ def interleave(
         together: all stay in memory. False: each is started anew for its turn and ended after it, for models of which
             two do not fit side by side.
         times: timed calls of a turn.
+        before: called with a side's name just before its turn, while all sides wait.
 
     Raises:
         SideError: a side failed for another reason than a missing library.
@@ -80,6 +85,7 @@ def interleave(
                         continue
                 worker = workers[contestant.name]
                 method, arguments = contestant.timed
+                before(contestant.name)
                 runs.timed += [worker.call(method, **arguments) for _ in range(times)]
                 runs.peak_bytes = max(runs.peak_bytes, peak_bytes(worker.pid))
                 if not together:

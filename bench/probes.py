@@ -27,6 +27,16 @@ class Probes:
         """GFLOP/s by name ("float32", "bfloat16": the best bfloat16 instruction, "bfloat16 dot", "bfloat16 tile") and
         "bandwidth" in GB/s. Empty where no C compiler is installed or the CPU is no x86. Rows ask before and after.
         """
+        count = threads or len(os.sched_getaffinity(0))
+        found = self.now(count)
+        if not found:
+            return {}
+        best = self._best.setdefault(count, {})
+        best |= {name: max(value, best.get(name, 0.0)) for name, value in found.items()}
+        return dict(best)
+
+    def now(self, threads: int = 0) -> dict[str, float]:
+        """As `measure`, of this moment alone."""
         program = self._program()
         if program is None:
             return {}
@@ -36,9 +46,7 @@ class Probes:
         found["bfloat16"] = max(
             value for name, value in found.items() if name.startswith(("bfloat16", "float32"))
         )
-        best = self._best.setdefault(count, {})
-        best |= {name: max(value, best.get(name, 0.0)) for name, value in found.items()}
-        return dict(best)
+        return found
 
     def _program(self) -> Path | None:
         compiler = shutil.which(os.environ.get("CC", "cc"))

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import ptagrpo
-from ptagrpo.io import write_jsonl
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -18,7 +17,6 @@ def names(tmp_path, monkeypatch, tiny_policy):
     """What the pages take for granted: a model folder, `rows`, and `args` of a run of one step."""
     tiny_policy("llama", seed=1).save(tmp_path / "model")
     rows = [{"prompt": f"{n}+1?", "answer": str(n + 1)} for n in range(12)]
-    write_jsonl(tmp_path / "rows.jsonl", rows)
     monkeypatch.chdir(tmp_path)
     args = ptagrpo.PTAGRPOConfig(
         output_dir="run", max_steps=1, max_completion_length=16, save_steps=1, disable_tqdm=True

@@ -1,7 +1,6 @@
 """docs/recipes.md: every block runs, in the order of the page, on a small model of random weights and for one step.
 
-A block that cannot run says why in a comment above it; its commands must still be ones that exist, with options that
-do.
+A block that cannot run says why in a comment above it.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ STAND_INS = {  # what a recipe says -> what is small enough for a test
     "Qwen/Qwen3-0.6B": "model",
     "max_steps=200": "max_steps=1, max_completion_length=16, disable_tqdm=True",
     "max_new_tokens=512": "max_new_tokens=16, progress=False",
+    "--max_new_tokens 512": "--max_new_tokens 8 --no_progress",
 }
 
 
@@ -64,11 +64,13 @@ def test_the_blocks_run_in_order(folder):
             assert main(small_command(line)) == 0, line
     runs = folder / "runs"
     assert (runs / "lora" / "adapter_model.safetensors").exists()
-    for name in ("cold", "reward", "verl", "grpo", "dapo", "dr_grpo", "hierarchical", "long"):
+    for name in ("cold", "reward", "verl", "grpo", "dapo", "dr_grpo", "hierarchical", "best", "long"):
         assert list(read_jsonl(runs / name / "metrics.jsonl")), name
     assert not (runs / "small").exists(), "a dry run leaves nothing"
     columns = list(read_jsonl(runs / "reward" / "metrics.jsonl"))[0]
     assert "rewards/server/mean" in columns  # random weights close no plan: short_plan has nothing to say
+    for name in ("cot", "plan", "vote"):
+        assert next((runs / name).rglob("summary.json")), name
     graded = [row["status"] for row in read_jsonl(folder / "graded.jsonl")]
     assert graded == ["correct", "wrong"], json.dumps(graded)
 

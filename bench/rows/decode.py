@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -37,7 +39,8 @@ def roofline(chains: int, new_tokens: int, probes: dict[str, float]) -> float | 
 
 def decode(context: Any, row: str, chains: int, figure: int, goal: float) -> list[Result]:
     """Tokens a second of all chains together, the prompt's prefill not counted; llama.cpp with and without its flash
-    attention, the faster counts."""
+    attention, the faster counts. The share of the roofline is the median of the rounds', each at the better of the
+    probes just before and just after it: what memory gives changes within seconds on a shared machine."""
     new_tokens = 16 if context.quick else NEW_TOKENS[chains]
     folder = str(context.folder(SHAPE))
     prompt = random_tokens(SHAPE, PROMPT, seed=2).tolist()
@@ -49,9 +52,9 @@ def decode(context: Any, row: str, chains: int, figure: int, goal: float) -> lis
     sides += [Contestant(name, "llama_cpp_decode", {"folder": folder, "chains": chains, "context": size,
                                                     "flash_attention": flash}, timed, prepare)
               for name, flash in names.items()]  # fmt: skip
-    context.probes.measure()
-    found = interleave(sides, context.rounds)
-    probes = context.probes.measure()
+    probed: list[tuple[str, dict[str, float]]] = []
+    found = interleave(sides, context.rounds, before=lambda name: probed.append((name, context.probes.now())))
+    probed.append(("", context.probes.now()))
     count = chains * new_tokens
     for name, runs in found.items():
         if runs.absent:
@@ -69,8 +72,12 @@ def decode(context: Any, row: str, chains: int, figure: int, goal: float) -> lis
     else:
         peer = count / found[best].seconds
         against = Result(row, figure, what, ours / peer, goal, "tokens/s", ours, peer, best)
-    limit = roofline(chains, new_tokens, probes)
-    value, note = (ours / limit, "") if limit else (None, "no probe of peak and bandwidth")
+    around = [{kind: max(value, after[kind]) for kind, value in probes.items()}
+              for (name, probes), (_, after) in pairwise(probed) if name == "ours"]  # fmt: skip
+    limits = [limit for limit in (roofline(chains, new_tokens, probes) for probes in around) if limit]
+    limit, note = (median(limits), "") if limits else (None, "no probe of peak and bandwidth")
+    speeds = [count / run["seconds"] for run in found["ours"].timed]
+    value = median(speed / top for speed, top in zip(speeds, limits, strict=True)) if limits else None
     least = 0.85 if chains == 12 else None
     share = Result(
         row, 7, f"{what}: share of roofline", value, least, "tokens/s", ours, peak=limit, note=note
