@@ -1,7 +1,8 @@
 """Trains a random model in a process of its own and says what memory that took: python memory_driver.py OPTIONS.
 
 OPTIONS is a JSON object: config, method, tree (arguments of `estimate.Tree`), steps. Prints a JSON object: the largest
-resident size above that after the imports, the estimate, the machine's mode of keeping activations.
+resident size above that after the imports, the estimate and its parts, tokens drawn, seconds of sampling and of the
+update (the best of the steps) and what the probe says of them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ptagrpo.policy import Policy
 from ptagrpo.token_bytes import byte_level_alphabet
 from ptagrpo.tokenizer import Tokenizer
 from ptagrpo.training.estimate import METHODS, Setup, Tree, estimate
+from ptagrpo.training.probe import step_seconds
 
 
 def status(name: str) -> int:
@@ -61,9 +63,15 @@ def main(options: dict) -> dict:
         gc.collect()
         trainer.train()
         drawn = trainer.state.log_history[-1]["sampling/tokens"]
+        timings = [json.loads(line) for line in (Path(folder) / "timings.jsonl").read_text().splitlines()]
+    peak = status("VmHWM") - baseline
+    del trainer, policy
     found = estimate(setup, tree, None if not options["checkpointing"] else 1)
+    rollout = min(row["time_sampling"] for row in timings)
     return {
-        "peak": status("VmHWM") - baseline,
+        "peak": peak,
+        "seconds": [rollout, min(row["step_time"] - row["time_sampling"] for row in timings)],
+        "probe": step_seconds(setup, tree, found.keep),
         "estimate": found.total,
         "parts": found.parts,
         "tokens": drawn,

@@ -25,6 +25,7 @@ from ptagrpo.training.estimate import (
     longest_response,
     plan_tree,
 )
+from ptagrpo.training.probe import step_seconds
 
 GIB = 1 << 30
 DRIVER = Path(__file__).resolve().parent / "memory_driver.py"
@@ -56,6 +57,8 @@ def test_the_estimate_is_the_peak_of_a_run(method, checkpointing):
     found = run([str(DRIVER), json.dumps(options)])
     assert found["tokens"] == 3 * 80 + 6 * 80  # all of them reached their limits: the estimate's case
     assert found["estimate"] == pytest.approx(found["peak"], rel=0.10), found
+    for real, probed in zip(found["seconds"], found["probe"], strict=True):  # docs/memory.md has a quiet machine's
+        assert real / 6 < probed < 6 * real, found
 
 
 def test_sizes_are_those_of_a_real_model():
@@ -110,6 +113,15 @@ def test_a_cache_holds_what_was_planned():
     cache.sample(chains, np.arange(4, dtype=np.uint64), np.full(4, 120, np.int32), **options)
     forest = tree.forest()
     assert cache.bytes == _core.plan_bytes(config.core_config("bfloat16"), forest, "all", forest, 4)["cache"]
+
+
+def test_the_probe_leaves_out_layers_and_tokens_of_any_family():
+    changes = {"num_hidden_layers": 5, "hidden_size": 64, "intermediate_size": 96, "vocab_size": 20000, "head_dim": 16,
+               "num_attention_heads": 4}  # fmt: skip
+    for family in ({"model_type": "smollm3"}, {"model_type": "llama"}):
+        config = ModelConfig.from_dict({**MIDDLE, **changes, **family})
+        seconds = step_seconds(Setup(config, "lora"), Tree(2, 2, 20, 16), "all")
+        assert seconds is not None and min(seconds) > 0
 
 
 def test_images_are_counted_where_there_is_a_tower():

@@ -10,7 +10,9 @@ import pytest
 import training_toys
 from training_toys import QUESTIONS
 
+from ptagrpo.errors import ConfigError
 from ptagrpo.training import GRPOConfig, GRPOTrainer, PTAGRPOConfig, PTAGRPOTrainer, TrainerCallback
+from ptagrpo.training.callbacks import CallbackList
 
 
 def flat(folder, funcs=(), callbacks=(), rows=QUESTIONS, policy=None, **options):
@@ -183,6 +185,11 @@ def test_it_learns_what_it_is_rewarded_for(tmp_path, options):
     trainer.train()
     values = [row["rewards/plus/mean"] for row in trainer.state.log_history if "rewards/plus/mean" in row]
     assert values[-1] > 2.0 * values[0] + 0.2
+
+
+def test_a_callback_that_is_never_called_is_refused():
+    with pytest.raises(ConfigError, match="object has none of the methods that are called: on_train_begin"):
+        CallbackList([object()])
 
 
 def test_callbacks_of_hugging_face_shape(tmp_path):

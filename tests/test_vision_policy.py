@@ -202,6 +202,19 @@ def test_the_cold_start_with_images(tmp_path):
         SFTTrainer(make_policy(), SFTConfig(output_dir=str(tmp_path / "x"), max_length=12), records[:1])
 
 
+def test_images_in_the_messages_of_a_conversation_are_seen(tmp_path):
+    """As in the column `images`, where their parts have no image of their own."""
+    policy, picture = make_policy(), png((14, 10), 5)
+    asked, said = chat(picture, "Which?"), [{"role": "assistant", "content": "A cat."}]
+    conversation = {"messages": [*asked, *said]}
+    pair = {"prompt": asked, "completion": said}
+    column = {"prompt": "<image 1>Which?", "completion": "A cat.<|im_end|>", "image": picture}
+    records = SFTTrainer(policy, SFTConfig(output_dir=str(tmp_path)), [conversation, pair, column])._records
+    for record in records:
+        assert len(record.pictures) == 1 and np.array_equal(record.token_ids, records[0].token_ids)
+        assert (record.token_ids == policy.config.vision.image_token_id).sum() == record.pictures[0].tokens > 1
+
+
 def test_an_adapter_beside_the_tower(tmp_path):
     rows(tmp_path)
     policy = make_policy()

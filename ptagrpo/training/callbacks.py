@@ -128,6 +128,11 @@ class CallbackList:
 
     def __init__(self, callbacks: Sequence[Any]):
         self.callbacks = [callback() if isinstance(callback, type) else callback for callback in callbacks]
+        for callback in self.callbacks:
+            if not any(hasattr(callback, event) for event in EVENTS):
+                raise ConfigError(
+                    f"callbacks: {type(callback).__name__} has none of the methods that are called: {', '.join(EVENTS)}"
+                )
 
     def call(
         self, event: str, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -16,6 +16,7 @@ from ..packing import SFTRecord
 from ..records import Encoded
 from ..template import build_prompt, format_record, picture_prompt
 from ..tokenizer import Tokenizer
+from ..vision import has_images
 
 IMAGE_COLUMNS = ("image", "images")
 
@@ -103,8 +104,8 @@ def _end(tokenizer: Tokenizer) -> int:
 
 def _split(
     row: Mapping[str, Any], tokenizer: Tokenizer, prompt_style: str, images: Sequence[str | bytes]
-) -> tuple[str | list[dict[str, Any]], str]:
-    """Prompt (of a row with images: its messages) and completion text of a row."""
+) -> tuple[str | list[dict[str, Any]] | list[Mapping[str, Any]], str]:
+    """Prompt (with images: its messages) and completion text of a row."""
     if images:
         if isinstance(row.get("completion"), str):
             return picture_prompt(row["prompt"], images, "raw"), row["completion"]
@@ -135,14 +136,17 @@ def _split(
 
 def _split_chat(
     before: list[Mapping[str, Any]], said: list[Mapping[str, Any]], tokenizer: Tokenizer
-) -> tuple[str, str]:
-    """A conversation as the chat template writes it, cut where the last assistant turn begins."""
+) -> tuple[str | list[Mapping[str, Any]], str]:
+    """A conversation as the chat template writes it, cut where the last assistant turn begins. A prompt with images
+    stays messages.
+    """
     if not before:
         raise ValueError("expected at least one message before the assistant's")
     prompt = tokenizer.apply_chat_template(before, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template([*before, *said], add_generation_prompt=False)
+    given = before if has_images(before) else prompt
     if whole.startswith(prompt) and len(whole) > len(prompt):
-        return prompt, whole[len(prompt) :].rstrip("\n")
-    return prompt, "\n".join(
+        return given, whole[len(prompt) :].rstrip("\n")
+    return given, "\n".join(
         str(message["content"]) for message in said
     )  # the template rewrites earlier turns
