@@ -220,14 +220,18 @@ def test_a_handler_that_raises_comes_through_and_one_that_returns_does_not_stop_
         pass
 
     calls: list[int] = []
+    between: list[int] = []
 
     def count(signum, frame):
         calls.append(signum)
 
     def stop(signum, frame):
-        with pytest.raises(RuntimeError, match="in use"):
-            model.forward(forest, rows, targets_of(rows))  # the object that was interrupted is busy
-        raise Stop
+        try:
+            model.forward(forest, rows, targets_of(rows), keep=False)
+        except RuntimeError as error:
+            assert "in use" in str(error)  # the object that was interrupted is busy
+            raise Stop from None
+        between.append(signum)  # it came between two calls: the next one
 
     model = _core.Model(SLOW)
     forest, rows = forest_of(1000, 500), np.arange(999, dtype=np.int32)
@@ -238,10 +242,12 @@ def test_a_handler_that_raises_comes_through_and_one_that_returns_does_not_stop_
             model.forward(forest, rows, targets_of(rows), keep=False)
         thread.join()
         signal.signal(signal.SIGINT, stop)
-        _, thread = interrupt_after(0.05)
         with pytest.raises(Stop):
-            for _ in range(200):
-                model.forward(forest, rows, targets_of(rows), keep=False)
+            for attempt in range(20):
+                _, thread = interrupt_after(0.05)
+                while len(between) == attempt:
+                    model.forward(forest, rows, targets_of(rows), keep=False)
+                thread.join()
         thread.join()
     finally:
         signal.signal(signal.SIGINT, previous)

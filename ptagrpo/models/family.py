@@ -124,10 +124,9 @@ def families() -> dict[str, FamilySpec]:
 def register_family(family: FamilySpec | str | Path) -> FamilySpec:
     """Make a family known to this process: a `FamilySpec`, or the path of a Python file with a `FAMILY`.
 
-    >>> from ptagrpo.models import FamilySpec, families, register_family
-    >>> spec = register_family(FamilySpec(model_type="llama_twin", architecture="LlamaTwinForCausalLM"))
-    >>> families()["llama_twin"] is spec
-    True
+    >>> register_family(FamilySpec(model_type="qwen3", architecture="Another"))  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    ConfigError: register_family: 'qwen3' (Another) exists already; families differ in both
 
     Raises:
         ConfigError: the file cannot be run or has no `FAMILY`, or there is another family of that name.
