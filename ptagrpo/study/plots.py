@@ -92,8 +92,9 @@ def _draw_differences(axis: Any, comparisons: Sequence[Mapping[str, Any]]) -> No
         axis.plot([100 * difference["low"], 100 * difference["high"]], [y, y], color=color, linewidth=2.2)
         face = color if decided else "white"
         axis.plot(100 * difference["mean"], y, "o", color=color, markerfacecolor=face, markersize=7)
+        p = "p < 0.001" if entry["p_holm"] < 0.001 else f"p = {entry['p_holm']:.3f}"
         axis.annotate(
-            "p < 0.001" if entry["p_holm"] < 0.001 else f"p = {entry['p_holm']:.3f}", (1.0, y), xycoords=("axes fraction", "data"), ha="right",
+            p, (1.0, y), xycoords=("axes fraction", "data"), ha="right",
             va="bottom", fontsize=8.5, color=_SOFT, xytext=(0, 3), textcoords="offset points",
         )  # fmt: skip
         labels.append(f"{entry['a']} − {entry['b']}")
